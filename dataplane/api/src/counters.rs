@@ -1,0 +1,183 @@
+//! Where each counter lives in a worker's bank, and the face the engine counts through.
+//!
+//! A bank is a flat array of u64, one per worker, in shared memory. Readers sum the banks. Counters only grow;
+//! an id that is given to something new is zeroed first (no worker uses it then).
+//!
+//! ```text
+//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 4 | vif 1 … | vswitch 0 drops | vswitch 1 … |
+//! ```
+
+use crate::{DropReason, PortId, VifId, VswitchId};
+
+/// Named counters of a worker itself; indices from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum WorkerCounter {
+    /// Rounds of the loop.
+    Rounds,
+    /// Rounds that moved nothing.
+    IdleRounds,
+    /// Times it went to sleep in poll(2).
+    Sleeps,
+    /// Packets handed to another worker.
+    HandedOff,
+    /// Packets taken over from another worker.
+    TakenOver,
+    /// Packets handed to the slow path.
+    Punted,
+    /// Packets put in by the slow path.
+    Injected,
+    /// Frames on the worker's free list now (a gauge).
+    FramesFree,
+    /// Frames in its queues now (a gauge).
+    FramesQueued,
+    /// Generation of the rules in use (a gauge).
+    Generation,
+    /// Tap records lost because their ring was full.
+    TapLost,
+}
+
+/// Named counters of a port, per worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum PortCounter {
+    /// Frames received.
+    RxFrames,
+    /// Their bytes, from the destination MAC on, without FCS.
+    RxBytes,
+    /// Frames given to the NIC or kernel.
+    TxFrames,
+    /// Their bytes.
+    TxBytes,
+    /// System calls to send.
+    TxKicks,
+    /// Frames sent but not completed yet (a gauge).
+    TxPending,
+    /// Frames for the slow path that came in here.
+    Punted,
+    /// Kernel: frames dropped for want of a fill entry, or too long (`rx_dropped`).
+    KernelRxDropped,
+    /// Kernel: frames dropped because the RX ring was full.
+    KernelRxRingFull,
+    /// Kernel: receive descriptors that were invalid.
+    KernelRxInvalid,
+    /// Kernel: transmit descriptors that were invalid.
+    KernelTxInvalid,
+    /// Kernel: times the fill ring was found empty; never to be added to the drops.
+    KernelFillEmpty,
+}
+
+/// Counters of a vif, per worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum VifCounter {
+    /// Packets received on its link.
+    RxPackets,
+    /// Their bytes, frame included.
+    RxBytes,
+    /// Packets sent on its link.
+    TxPackets,
+    /// Their bytes, frame included.
+    TxBytes,
+}
+
+/// Slots kept for [`WorkerCounter`].
+pub const WORKER_SLOTS: usize = 32;
+/// Slots kept for [`PortCounter`], before the port's drops.
+pub const PORT_SLOTS: usize = 16;
+/// Slots of a vif; a divisor of a cache line, so a vif never straddles two.
+pub const VIF_SLOTS: usize = 4;
+/// Slots for one drop array, padded to whole cache lines.
+pub const DROP_SLOTS: usize = DropReason::COUNT.next_multiple_of(8);
+
+/// Sizes of the parts of a bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Ports of the process.
+    pub ports: usize,
+    /// Vif ids there is room for.
+    pub vifs: usize,
+    /// Vswitch ids there is room for.
+    pub vswitches: usize,
+}
+
+impl Layout {
+    /// Slots of one bank.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.vswitches_start() + self.vswitches * DROP_SLOTS
+    }
+
+    /// Never: a bank always has the worker's own slots.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    const fn vifs_start(&self) -> usize {
+        WORKER_SLOTS + self.ports * (PORT_SLOTS + DROP_SLOTS)
+    }
+
+    const fn vswitches_start(&self) -> usize {
+        self.vifs_start() + self.vifs * VIF_SLOTS
+    }
+
+    /// Slot of a worker counter.
+    #[must_use]
+    pub const fn worker(&self, counter: WorkerCounter) -> usize {
+        counter as usize
+    }
+
+    /// Slot of a port counter.
+    #[must_use]
+    pub const fn port(&self, port: PortId, counter: PortCounter) -> usize {
+        WORKER_SLOTS + port.index() * (PORT_SLOTS + DROP_SLOTS) + counter as usize
+    }
+
+    /// Slot of a drop that is charged to a port: the packet's vswitch was not known (yet).
+    #[must_use]
+    pub const fn port_drop(&self, port: PortId, reason: DropReason) -> usize {
+        WORKER_SLOTS + port.index() * (PORT_SLOTS + DROP_SLOTS) + PORT_SLOTS + reason as usize
+    }
+
+    /// First of the [`VIF_SLOTS`] slots of a vif.
+    #[must_use]
+    pub const fn vif(&self, vif: VifId) -> usize {
+        self.vifs_start() + vif.index() * VIF_SLOTS
+    }
+
+    /// Slot of a drop that is charged to a vswitch.
+    #[must_use]
+    pub const fn vswitch_drop(&self, vswitch: VswitchId, reason: DropReason) -> usize {
+        self.vswitches_start() + vswitch.index() * DROP_SLOTS + reason as usize
+    }
+}
+
+/// One worker's counters, as the engine sees them: a plain add.
+pub trait Bank {
+    /// Adds `n` to a slot. An index beyond the bank is a bug and may panic.
+    fn add(&mut self, slot: usize, n: u64);
+}
+
+impl Bank for Vec<u64> {
+    #[inline]
+    fn add(&mut self, slot: usize, n: u64) {
+        self[slot] += n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_bank_do_not_overlap() {
+        let layout = Layout { ports: 2, vifs: 3, vswitches: 2 };
+        let last_port_drop = layout.port_drop(PortId(1), DropReason::Stopping);
+        assert!(layout.port(PortId(1), PortCounter::KernelFillEmpty) < layout.port_drop(PortId(1), DropReason::Runt));
+        assert!(last_port_drop < layout.vif(VifId(0)));
+        assert_eq!(layout.vif(VifId(0)) % VIF_SLOTS, 0);
+        assert!(layout.vif(VifId(2)) + VIF_SLOTS <= layout.vswitch_drop(VswitchId(0), DropReason::Runt));
+        assert!(layout.vswitch_drop(VswitchId(1), DropReason::Stopping) < layout.len());
+    }
+}

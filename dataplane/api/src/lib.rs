@@ -1,0 +1,18 @@
+//! The contract between the dataplane and whoever steers or reads it: ids, limits, the wanted state
+//! ([`Spec`]), the observed state ([`Status`]), drop reasons, the counter layout and the socket's messages.
+//!
+//! Everything here is a value. Nothing reads a clock, a file or a socket.
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod drop_reason;
+pub mod ids;
+pub mod limits;
+pub mod protocol;
+pub mod spec;
+pub mod status;
+
+pub use drop_reason::DropReason;
+pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
+pub use spec::{CableEnd, CableSpec, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec};
+pub use status::Status;

@@ -1,0 +1,234 @@
+//! The wanted state of the switches, as one value. Sending it twice is harmless.
+//!
+//! What belongs to the process (cores, ports, memory) is not here but in the daemon's configuration: it does not
+//! change while the process runs.
+
+use crate::Generation;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Everything the switches shall be. Whole, versioned, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Must grow with each spec that differs.
+    #[serde(default)]
+    pub generation: Generation,
+    /// The virtual switches; names are unique.
+    #[serde(default, rename = "vswitch")]
+    pub vswitches: Vec<VswitchSpec>,
+    /// Cables between vswitches of this box. Listing both ends is the consent of both.
+    #[serde(default, rename = "cable")]
+    pub cables: Vec<CableSpec>,
+}
+
+/// One virtual switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VswitchSpec {
+    /// Unique, at most [`crate::limits::NAME_LEN_MAX`] bytes.
+    pub name: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub tenant: u32,
+    /// Permanent public key: 52 base-32 characters and `.k`. Its address must lie in fc00::/8.
+    pub public_key: String,
+    /// How its labels name vifs.
+    #[serde(default)]
+    pub scheme: SchemeSpec,
+    /// Its interfaces.
+    #[serde(default, rename = "vif")]
+    pub vifs: Vec<VifSpec>,
+    /// Allowed (ingress role, egress role) pairs; `None` is valley-free: what came from or goes to a customer.
+    #[serde(default)]
+    pub allow: Option<Vec<(Role, Role)>>,
+}
+
+/// An encoding scheme, by name or by its forms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemeSpec {
+    /// 4, 7 and 10 bit directors; the network's default.
+    #[default]
+    V358,
+    /// 5 and 9 bit directors.
+    V48,
+    /// Fixed 4 bits.
+    F4,
+    /// Fixed 8 bits.
+    F8,
+    /// Forms in ascending order of `bit_count`; numbers are data as they stand.
+    Forms(Vec<FormSpec>),
+}
+
+/// One form of an encoding scheme: a director is `data << prefix_len | prefix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormSpec {
+    /// Bits of data.
+    pub bit_count: u8,
+    /// Bits of prefix.
+    pub prefix_len: u8,
+    /// The prefix.
+    pub prefix: u32,
+}
+
+/// One vif.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VifSpec {
+    /// As labels number it; never 1, which is the vswitch itself.
+    pub number: u16,
+    /// For the class matrix.
+    #[serde(default)]
+    pub role: Role,
+    /// Longest switch packet (header included) to send on it, bytes; `None`: what the port's MTU allows.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// The link behind it; `None` for the end of a cable.
+    #[serde(default)]
+    pub link: Option<LinkSpec>,
+}
+
+/// What the neighbour behind a vif is to the tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Role {
+    /// Pays the tenant: traffic to and from it may go anywhere.
+    #[default]
+    Customer,
+    /// Exchanges customers' traffic.
+    Peer,
+    /// Is paid by the tenant.
+    Provider,
+}
+
+/// Six bytes, written `aa:bb:cc:dd:ee:ff`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MacAddress(pub [u8; 6]);
+
+/// Where a neighbour is and how its link is protected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum LinkSpec {
+    /// ETHInterface frames, ethertype 0xfc00.
+    Ethernet {
+        /// Name of the port.
+        port: String,
+        /// 802.1Q tag; `None` for untagged.
+        #[serde(default)]
+        vlan: Option<u16>,
+        /// Own address; `None`: derived from the vswitch key and the port.
+        #[serde(default)]
+        local: Option<MacAddress>,
+        /// The neighbour's address.
+        peer: MacAddress,
+        /// Protection.
+        session: Session,
+    },
+    /// UDP datagrams; both addresses of one family.
+    Udp {
+        /// Name of the port.
+        port: String,
+        /// 802.1Q tag; `None` for untagged.
+        #[serde(default)]
+        vlan: Option<u16>,
+        /// Own address.
+        local: SocketAddr,
+        /// The neighbour's address.
+        peer: SocketAddr,
+        /// Protection.
+        session: Session,
+    },
+}
+
+/// How a link's packets are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Session {
+    /// Not at all: a trusted cable between boxes, bound to (port, VLAN, addresses).
+    Plain,
+}
+
+/// One end of a cable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CableEnd {
+    /// Name of the vswitch.
+    pub vswitch: String,
+    /// Number of its vif, one without a link.
+    pub vif: u16,
+}
+
+/// A vif pair that joins two vswitches of this box without crypto.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CableSpec {
+    /// One end.
+    pub a: CableEnd,
+    /// The other.
+    pub b: CableEnd,
+}
+
+/// Text that is not a MAC address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("MAC address {0:?}: expected six hexadecimal bytes joined by colons")]
+pub struct BadMac(String);
+
+impl TryFrom<String> for MacAddress {
+    type Error = BadMac;
+
+    fn try_from(text: String) -> Result<Self, BadMac> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for MacAddress {
+    type Err = BadMac;
+
+    fn from_str(text: &str) -> Result<Self, BadMac> {
+        let bad = || BadMac(text.to_owned());
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(bad)?;
+            *byte = u8::from_str_radix(part, 16).ok().ok_or_else(bad)?;
+        }
+        if parts.next().is_some() { Err(bad()) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl From<MacAddress> for String {
+    fn from(mac: MacAddress) -> Self {
+        mac.to_string()
+    }
+}
+
+impl std::fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl std::fmt::Debug for MacAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses_read_back() {
+        let mac: MacAddress = "02:00:5e:10:ff:01".parse().unwrap();
+        assert_eq!(mac.to_string(), "02:00:5e:10:ff:01");
+        for bad in ["", "02:00:5e:10:ff", "02:00:5e:10:ff:01:02", "2:00:5e:10:ff:01", "02:00:5e:10:ff:+1x"] {
+            assert!(bad.parse::<MacAddress>().is_err(), "{bad}");
+        }
+    }
+}

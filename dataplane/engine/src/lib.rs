@@ -1,0 +1,2 @@
+//! What happens to a packet: pure, no I/O, no clock, no allocation after start.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Ports and frames: the only crate that touches mappings, sockets and the kernel.

@@ -1,0 +1,2 @@
+//! What the fuzzer calls, and what the tests replay.
+#![forbid(unsafe_code)]

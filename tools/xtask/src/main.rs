@@ -1,0 +1,4 @@
+//! Checks and tasks of this repository.
+#![forbid(unsafe_code)]
+
+fn main() {}

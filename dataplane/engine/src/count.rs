@@ -1,0 +1,61 @@
+//! The one place where counters move.
+
+use dataplane_api::counters::{Bank, Layout, PortCounter, VifCounter, WorkerCounter};
+use dataplane_api::{DropReason, PortId, VifId, VswitchId};
+
+/// A worker's bank, and where things are in it.
+#[derive(Debug)]
+pub(crate) struct Counts<B> {
+    pub(crate) bank: B,
+    layout: Layout,
+}
+
+impl<B: Bank> Counts<B> {
+    pub(crate) fn new(bank: B, layout: Layout) -> Self {
+        Self { bank, layout }
+    }
+
+    #[inline]
+    pub(crate) fn worker(&mut self, counter: WorkerCounter, n: u64) {
+        if n != 0 {
+            self.bank.add(self.layout.worker(counter), n);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn port(&mut self, port: PortId, counter: PortCounter, n: u64) {
+        if n != 0 {
+            self.bank.add(self.layout.port(port, counter), n);
+        }
+    }
+
+    /// A frame of `bytes` came in on a link.
+    #[inline]
+    pub(crate) fn received(&mut self, vif: VifId, bytes: usize) {
+        let slot = self.layout.vif(vif);
+        self.bank.add(slot + VifCounter::RxPackets as usize, 1);
+        self.bank.add(slot + VifCounter::RxBytes as usize, bytes as u64);
+    }
+
+    /// A frame of `bytes` leaves on a link.
+    #[inline]
+    pub(crate) fn sent(&mut self, vif: VifId, bytes: usize) {
+        let slot = self.layout.vif(vif);
+        self.bank.add(slot + VifCounter::TxPackets as usize, 1);
+        self.bank.add(slot + VifCounter::TxBytes as usize, bytes as u64);
+    }
+
+    /// A drop before the vswitch was known.
+    #[cold]
+    pub(crate) fn port_drop(&mut self, port: PortId, reason: DropReason, n: u64) {
+        if n != 0 {
+            self.bank.add(self.layout.port_drop(port, reason), n);
+        }
+    }
+
+    /// A drop of a vswitch's packet.
+    #[cold]
+    pub(crate) fn vswitch_drop(&mut self, vswitch: VswitchId, reason: DropReason) {
+        self.bank.add(self.layout.vswitch_drop(vswitch, reason), 1);
+    }
+}

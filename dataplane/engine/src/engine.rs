@@ -1,0 +1,264 @@
+//! One worker's part in switching: its queues, limiters and counters, and the order of the stages.
+
+mod egress;
+mod ingress;
+
+use crate::Burst;
+use crate::admit::Class;
+use crate::count::Counts;
+use crate::limiter::{Limit, Limiter};
+use crate::outcome::{Arrival, HandOff, HandOffAt, Inject, Outcome, Punt, PuntKind, Via};
+use crate::queue::Queues;
+use crate::rules::{NO_SLOT, Rules};
+use crate::tap::Tap;
+use dataplane_api::counters::{Bank, Layout, WorkerCounter};
+use dataplane_api::limits::BURST_MAX;
+use dataplane_api::{DropReason, Nanos, PortId, WorkerId};
+use wire::buf::Packet;
+
+/// Sizes and rates of one worker's engine; everything is allocated from them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Where counters lie; its parts size the arrays of state.
+    pub layout: Layout,
+    /// Frames that may wait for one port.
+    pub queue_frames: usize,
+    /// Frames that one vswitch may have waiting, over all ports.
+    pub vswitch_frames: u32,
+    /// Control messages, and switch errors, that one ingress link may send to the slow path each second.
+    pub punts_per_second: u32,
+    /// The same at once.
+    pub punt_burst: u32,
+}
+
+/// What every step of one call needs.
+struct Call<'a, F, T> {
+    rules: &'a Rules,
+    now: Nanos,
+    out: &'a mut Outcome<F>,
+    tap: &'a mut T,
+}
+
+/// One worker's engine.
+#[derive(Debug)]
+pub struct Engine<F, B> {
+    worker: WorkerId,
+    counts: Counts<B>,
+    queues: Queues<F>,
+    punts: Option<Limit>,
+    /// By ingress vif.
+    limiters: Box<[PuntLimiters]>,
+    scratch: Scratch,
+    /// Number of the next packet, for the tap.
+    next_packet: u32,
+}
+
+/// What one ingress link may ask of the slow path.
+///
+/// Apart, because errors are asked for by anybody in the network whose label is wrong, and must not keep the
+/// neighbour's own pings out.
+#[derive(Clone, Copy, Debug, Default)]
+struct PuntLimiters {
+    control: Limiter,
+    errors: Limiter,
+}
+
+/// The burst in work, as a structure of arrays.
+#[derive(Debug)]
+struct Scratch {
+    arrivals: [Result<Arrival, DropReason>; BURST_MAX],
+    /// Slot of the ingress link.
+    ingress: [u32; BURST_MAX],
+    /// Slot of the egress vif.
+    egress: [u32; BURST_MAX],
+    /// As received; kept for the tap only.
+    labels: [u64; BURST_MAX],
+}
+
+impl<F: Packet, B: Bank> Engine<F, B> {
+    /// An engine that counts into `bank`, which has the layout of `config`.
+    #[must_use]
+    pub fn new(worker: WorkerId, config: EngineConfig, bank: B) -> Self {
+        let EngineConfig { layout, queue_frames, vswitch_frames, punts_per_second, punt_burst } =
+            config;
+        Self {
+            worker,
+            counts: Counts::new(bank, layout),
+            queues: Queues::new(layout.ports, layout.vswitches, queue_frames, vswitch_frames),
+            punts: Limit::new(punts_per_second, punt_burst),
+            limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
+            scratch: Scratch {
+                arrivals: [Ok(Arrival::NONE); BURST_MAX],
+                ingress: [NO_SLOT; BURST_MAX],
+                egress: [NO_SLOT; BURST_MAX],
+                labels: [0; BURST_MAX],
+            },
+            next_packet: 0,
+        }
+    }
+
+    /// A burst that came in on `port`; `burst` is empty afterwards.
+    pub fn receive<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        port: PortId,
+        burst: &mut Burst<F>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let mut call = Call { rules, now, out, tap };
+        let first = self.number_packets(burst.len());
+        self.classify(&mut call, port, first, burst);
+        self.open(&call, burst);
+        self.switch(&call, burst);
+        self.settle(&mut call, port, first, burst);
+    }
+
+    /// Frames that other workers handed to this one; `burst` is empty afterwards.
+    pub fn take_over<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        burst: &mut Burst<HandOff<F>>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let mut call = Call { rules, now, out, tap };
+        self.counts.worker(WorkerCounter::TakenOver, burst.len() as u64);
+        let mut opened = Burst::new();
+        for item in burst.drain(..) {
+            let packet = self.number_packets(1);
+            let Some((slot, record)) = rules.current(item.slot, item.vif, item.epoch) else {
+                self.discard(
+                    call.out,
+                    call.tap,
+                    packet,
+                    (item.vswitch, Some(item.vif)),
+                    DropReason::LinkGone,
+                    item.frame,
+                );
+                continue;
+            };
+            match item.at {
+                HandOffAt::Open { start, len } => {
+                    self.scratch.arrivals[opened.len()] = Ok(Arrival { slot, start, len });
+                    opened.push(item.frame);
+                }
+                HandOffAt::Queue => {
+                    self.queue(&mut call, packet, slot, record, Class::Free, item.frame)
+                }
+            }
+        }
+        let first = self.number_packets(opened.len());
+        self.open(&call, &mut opened);
+        self.switch(&call, &mut opened);
+        self.settle(&mut call, PortId(0), first, &mut opened);
+    }
+
+    /// A packet of the slow path. It may leave by a link of another worker: as a hand-off.
+    pub fn inject<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        item: Inject<F>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let mut call = Call { rules, now, out, tap };
+        self.counts.worker(WorkerCounter::Injected, 1);
+        let packet = self.number_packets(1);
+        match item.via {
+            Via::Router(vswitch) => match rules.router(vswitch) {
+                Some(router) => self.route(&mut call, packet, router, item.frame, 0),
+                None => self.discard(
+                    call.out,
+                    call.tap,
+                    packet,
+                    (vswitch, None),
+                    DropReason::LinkGone,
+                    item.frame,
+                ),
+            },
+            Via::Vif { vswitch, vif } => {
+                match rules.slot_of(vif).filter(|(_, record)| record.vswitch() == vswitch) {
+                    Some((slot, record)) => {
+                        self.leave(&mut call, packet, (slot, record), Class::Free, item.frame, 0)
+                    }
+                    None => self.discard(
+                        call.out,
+                        call.tap,
+                        packet,
+                        (vswitch, Some(vif)),
+                        DropReason::LinkGone,
+                        item.frame,
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Frames waiting for a port.
+    #[must_use]
+    pub fn queued(&self, port: PortId) -> usize {
+        self.queues.len(port.index())
+    }
+
+    /// Frames that the engine holds: in its queues, nowhere else.
+    #[must_use]
+    pub fn frames_held(&self) -> usize {
+        self.queues.total()
+    }
+
+    /// A hand-off that its ring did not take: counts the drop and gives the frame back.
+    pub fn hand_off_full(&mut self, item: HandOff<F>) -> F {
+        let reason =
+            if item.leased { DropReason::HandOffFull } else { DropReason::HandOffFullFree };
+        self.counts.vswitch_drop(item.vswitch, reason);
+        item.frame
+    }
+
+    /// A punt that its ring did not take: gives the frame back. The drop that owed an error is counted already.
+    pub fn punt_full(&mut self, punt: Punt<F>) -> F {
+        if punt.kind == PuntKind::Control {
+            self.counts.vswitch_drop(punt.vswitch, DropReason::PuntFull);
+        }
+        punt.frame
+    }
+
+    /// Drops at most a burst of what waits for `port` (`None`: for any): it is down, or the process stops.
+    pub fn drop_queued<T: Tap>(
+        &mut self,
+        port: Option<PortId>,
+        reason: DropReason,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let ports = match port {
+            Some(port) => port.index()..port.index() + 1,
+            None => 0..self.queues.ports(),
+        };
+        for _ in 0..BURST_MAX {
+            let Some(entry) = ports.clone().find_map(|port| self.queues.pop(port)) else { return };
+            let (vswitch, vif) = (entry.vswitch, entry.vif());
+            self.discard(out, tap, entry.packet, (vswitch, Some(vif)), reason, entry.frame);
+        }
+    }
+
+    /// The number of the first of `n` packets.
+    fn number_packets(&mut self, n: usize) -> u32 {
+        let first = self.next_packet;
+        self.next_packet = first.wrapping_add(u32::try_from(n).unwrap_or(0));
+        first
+    }
+
+    /// Counts frames that the worker itself dropped at a port.
+    pub fn count_port_drops(&mut self, port: PortId, reason: DropReason, n: u64) {
+        self.counts.port_drop(port, reason, n);
+    }
+
+    /// The counters, for what is not the engine's to count.
+    pub fn bank(&mut self) -> &mut B {
+        &mut self.counts.bank
+    }
+}

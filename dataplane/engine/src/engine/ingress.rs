@@ -1,0 +1,440 @@
+//! From a received burst to queues, hand-offs, punts and drops.
+
+use super::{Call, Engine};
+use crate::Burst;
+use crate::admit::{Class, admit};
+use crate::classify::classify;
+use crate::outcome::{Arrival, HandOff, HandOffAt, Outcome, Punt, PuntKind};
+use crate::queue::Entry;
+use crate::rules::{LinkKind, NO_SLOT, Record};
+use crate::switch::{self, HEADER_LEN, Judgement};
+use crate::tap::Tap;
+use dataplane_api::counters::{Bank, PortCounter, WorkerCounter};
+use dataplane_api::limits::CABLE_HOPS_MAX;
+use dataplane_api::protocol::TapEvent;
+use dataplane_api::{DropReason, Nanos, PortId, VifId, VswitchId};
+use wire::buf::Packet;
+
+/// What follows the switch header of a control message.
+const CONTROL: [u8; 4] = [0xff; 4];
+
+impl<F: Packet, B: Bank> Engine<F, B> {
+    /// Finds the link of each frame, and counts it there.
+    pub(super) fn classify<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        port: PortId,
+        first: u32,
+        burst: &Burst<F>,
+    ) {
+        let mut bytes = 0;
+        for (frame, arrival) in burst.iter().zip(&mut self.scratch.arrivals) {
+            *arrival = classify(call.rules, port, frame.bytes());
+            bytes += frame.len() as u64;
+        }
+        self.counts.port(port, PortCounter::RxFrames, burst.len() as u64);
+        self.counts.port(port, PortCounter::RxBytes, bytes);
+        for (frame, arrival) in burst.iter().zip(&self.scratch.arrivals) {
+            if let Ok(arrival) = arrival
+                && let Some(record) = call.rules.links.get(arrival.slot)
+            {
+                self.counts.received(record.vif(), frame.len());
+            }
+        }
+        if T::ON {
+            for (packet, (frame, arrival)) in
+                (first..).zip(burst.iter().zip(&self.scratch.arrivals))
+            {
+                call.tap.record(packet.into(), TapEvent::Received { port }, frame.bytes());
+                let record = arrival.ok().and_then(|arrival| call.rules.links.get(arrival.slot));
+                if let Some(record) = record {
+                    call.tap.record(
+                        packet.into(),
+                        TapEvent::Classified { vif: record.vif() },
+                        frame.bytes(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Opens the frames of links that are this worker's own.
+    pub(super) fn open<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &mut Burst<F>) {
+        let arrivals = self.scratch.arrivals.iter().zip(&mut self.scratch.ingress);
+        for (frame, (arrival, ingress)) in burst.iter_mut().zip(arrivals) {
+            *ingress = NO_SLOT;
+            if let Ok(arrival) = arrival
+                && let Some(record) = call.rules.links.get(arrival.slot)
+                && record.owner() == self.worker
+            {
+                crate::open::open(frame, *arrival);
+                *ingress = arrival.slot;
+            }
+        }
+    }
+
+    /// Takes the switch step of each opened packet.
+    pub(super) fn switch<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &mut Burst<F>) {
+        if T::ON {
+            for (frame, label) in burst.iter().zip(&mut self.scratch.labels) {
+                *label = label_of(frame.bytes());
+            }
+        }
+        let n = burst.len();
+        switch::switch(
+            call.rules,
+            &self.scratch.ingress[..n],
+            burst,
+            &mut self.scratch.egress[..n],
+        );
+    }
+
+    /// Sends each packet where its step leads.
+    pub(super) fn settle<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        port: PortId,
+        first: u32,
+        burst: &mut Burst<F>,
+    ) {
+        let rules = call.rules;
+        for (index, frame) in burst.drain(..).enumerate() {
+            let packet = first.wrapping_add(u32::try_from(index).unwrap_or(0));
+            let (ingress, egress) = (self.scratch.ingress[index], self.scratch.egress[index]);
+            let (Some(from), Some(to)) = (rules.links.get(ingress), rules.links.get(egress)) else {
+                self.settle_other(call, port, packet, index, frame);
+                continue;
+            };
+            if T::ON {
+                let label_in = self.scratch.labels[index];
+                record_step(call, packet, from, to, label_in, frame.bytes());
+            }
+            match admit(from, to, frame.len()) {
+                Ok(class) => self.leave(call, packet, (egress, to), class, frame, 0),
+                Err(reason) => self.discard(
+                    call.out,
+                    call.tap,
+                    packet,
+                    (from.vswitch(), Some(from.vif())),
+                    reason,
+                    frame,
+                ),
+            }
+        }
+    }
+
+    /// A frame that did not take a plain step: no link, another worker's link, for the vswitch itself, or wrong.
+    #[cold]
+    fn settle_other<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        port: PortId,
+        packet: u32,
+        index: usize,
+        frame: F,
+    ) {
+        let rules = call.rules;
+        let arrival = match self.scratch.arrivals[index] {
+            Ok(arrival) => arrival,
+            Err(reason) => {
+                self.counts.port_drop(port, reason, 1);
+                if T::ON {
+                    let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };
+                    call.tap.record(packet.into(), event, frame.bytes());
+                }
+                call.out.free.push(frame);
+                return;
+            }
+        };
+        // A slot that classify or `Rules::current` gave is in the table.
+        let Some(from) = rules.links.get(arrival.slot) else {
+            call.out.free.push(frame);
+            return;
+        };
+        if from.owner() == self.worker {
+            self.judge(call, packet, from, frame);
+        } else {
+            let Arrival { slot, start, len } = arrival;
+            let control = is_control(frame.bytes().get(usize::from(start)..).unwrap_or_default());
+            self.hand_off(
+                call,
+                packet,
+                (slot, from),
+                control,
+                HandOffAt::Open { start, len },
+                frame,
+            );
+        }
+    }
+
+    /// One packet through the switch of `from`'s vswitch.
+    pub(super) fn route<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        from: &Record,
+        mut frame: F,
+        cables: u32,
+    ) {
+        let rules = call.rules;
+        let label_in = label_of(frame.bytes());
+        let slot = match frame.bytes_mut().first_chunk_mut::<HEADER_LEN>() {
+            Some(header) => switch::step(rules, from, header),
+            None => NO_SLOT,
+        };
+        let Some(to) = rules.links.get(slot) else { return self.judge(call, packet, from, frame) };
+        if T::ON {
+            record_step(call, packet, from, to, label_in, frame.bytes());
+        }
+        match admit(from, to, frame.len()) {
+            Ok(class) => self.leave(call, packet, (slot, to), class, frame, cables),
+            Err(reason) => self.discard(
+                call.out,
+                call.tap,
+                packet,
+                (from.vswitch(), known(from)),
+                reason,
+                frame,
+            ),
+        }
+    }
+
+    /// A switched packet on its way out of a vif.
+    #[inline]
+    pub(super) fn leave<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        to: (u32, &Record),
+        class: Class,
+        frame: F,
+        cables: u32,
+    ) {
+        if to.1.owner() == self.worker {
+            self.queue(call, packet, to.0, to.1, class, frame);
+        } else {
+            self.leave_worker(call, packet, to, class, frame, cables);
+        }
+    }
+
+    /// Through a cable, or to the worker that owns the link.
+    #[cold]
+    fn leave_worker<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        (slot, to): (u32, &Record),
+        _class: Class,
+        frame: F,
+        cables: u32,
+    ) {
+        if to.kind() != LinkKind::Cable {
+            let control = is_control(frame.bytes());
+            return self.hand_off(call, packet, (slot, to), control, HandOffAt::Queue, frame);
+        }
+        let rules = call.rules;
+        match rules.links.get(to.other()) {
+            Some(other) if cables < CABLE_HOPS_MAX => {
+                self.counts.sent(to.vif(), frame.len());
+                self.counts.received(other.vif(), frame.len());
+                self.route(call, packet, other, frame, cables + 1);
+            }
+            Some(_) | None => {
+                self.discard(
+                    call.out,
+                    call.tap,
+                    packet,
+                    (to.vswitch(), Some(to.vif())),
+                    DropReason::CableLimit,
+                    frame,
+                );
+            }
+        }
+    }
+
+    /// Puts a packet into the queue of its port.
+    #[inline]
+    pub(super) fn queue<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        slot: u32,
+        to: &Record,
+        class: Class,
+        frame: F,
+    ) {
+        if T::ON {
+            call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
+        }
+        let entry = Entry {
+            frame,
+            slot,
+            vif: to.vif_index(),
+            vswitch: to.vswitch(),
+            packet,
+            epoch: to.epoch(),
+        };
+        if let Err((frame, reason)) = self.queues.push(to.port().index(), class, entry) {
+            self.discard(call.out, call.tap, packet, (to.vswitch(), Some(to.vif())), reason, frame);
+        }
+    }
+
+    fn hand_off<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        (slot, link): (u32, &Record),
+        leased: bool,
+        at: HandOffAt,
+        frame: F,
+    ) {
+        if T::ON {
+            call.tap.record(packet.into(), TapEvent::HandedOff { to: link.owner() }, frame.bytes());
+        }
+        self.counts.worker(WorkerCounter::HandedOff, 1);
+        let (to, vif, vswitch, epoch) = (link.owner(), link.vif(), link.vswitch(), link.epoch());
+        call.out.hand_offs.push(HandOff { to, vif, leased, frame, vswitch, epoch, slot, at });
+    }
+
+    /// A packet for the vswitch itself, or one that goes nowhere.
+    fn judge<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        from: &Record,
+        mut frame: F,
+    ) {
+        match switch::judge(call.rules, from, frame.bytes_mut()) {
+            Judgement::Delivered if !is_control(frame.bytes()) => {
+                self.discard(
+                    call.out,
+                    call.tap,
+                    packet,
+                    (from.vswitch(), known(from)),
+                    DropReason::NotControl,
+                    frame,
+                );
+            }
+            Judgement::Delivered => self.deliver(call, packet, from, frame),
+            Judgement::Dropped { reason, error } => {
+                self.refuse(call, packet, from, reason, error, frame)
+            }
+        }
+    }
+
+    /// A control message for the vswitch, if its link has not sent too many.
+    fn deliver<T: Tap>(&mut self, call: &mut Call<'_, F, T>, packet: u32, from: &Record, frame: F) {
+        let Some(vif) = known(from) else {
+            // The slow path talks to itself.
+            return self.discard(
+                call.out,
+                call.tap,
+                packet,
+                (from.vswitch(), None),
+                DropReason::ControlOrigin,
+                frame,
+            );
+        };
+        let limiter = self.limiters.get_mut(vif.index()).map(|limiters| &mut limiters.control);
+        let conforms = limiter
+            .zip(self.punts)
+            .is_some_and(|(limiter, limit)| limiter.conforms(limit, call.now));
+        if !conforms {
+            return self.discard(
+                call.out,
+                call.tap,
+                packet,
+                (from.vswitch(), Some(vif)),
+                DropReason::PuntLimited,
+                frame,
+            );
+        }
+        if T::ON {
+            call.tap.record(packet.into(), TapEvent::Punted { vif }, frame.bytes());
+        }
+        self.counts.worker(WorkerCounter::Punted, 1);
+        if from.kind() != LinkKind::Cable {
+            self.counts.port(from.port(), PortCounter::Punted, 1);
+        }
+        call.out.punts.push(Punt { frame, vif, vswitch: from.vswitch(), kind: PuntKind::Control });
+    }
+
+    /// Counts a drop, and sends the packet to the slow path if its sender is owed an error that the limit allows.
+    fn refuse<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        from: &Record,
+        reason: DropReason,
+        error: Option<u32>,
+        frame: F,
+    ) {
+        let (vswitch, vif) = (from.vswitch(), known(from));
+        let Some((code, vif)) = error.zip(vif).filter(|(_, vif)| self.owes_error(*vif, call.now))
+        else {
+            return self.discard(call.out, call.tap, packet, (vswitch, vif), reason, frame);
+        };
+        self.counts.vswitch_drop(vswitch, reason);
+        if T::ON {
+            let event = TapEvent::Dropped { reason, vif: Some(vif), port: None };
+            call.tap.record(packet.into(), event, frame.bytes());
+        }
+        self.counts.worker(WorkerCounter::Punted, 1);
+        call.out.punts.push(Punt { frame, vif, vswitch, kind: PuntKind::Error { code } });
+    }
+
+    /// Whether the limit on errors allows one more about packets of a vif.
+    fn owes_error(&mut self, vif: VifId, now: Nanos) -> bool {
+        let limiter = self.limiters.get_mut(vif.index()).map(|limiters| &mut limiters.errors);
+        limiter.zip(self.punts).is_some_and(|(limiter, limit)| limiter.conforms(limit, now))
+    }
+
+    /// Drops a packet whose vswitch is known.
+    #[cold]
+    pub(super) fn discard<T: Tap>(
+        &mut self,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+        packet: u32,
+        (vswitch, vif): (VswitchId, Option<VifId>),
+        reason: DropReason,
+        frame: F,
+    ) {
+        self.counts.vswitch_drop(vswitch, reason);
+        if T::ON {
+            tap.record(packet.into(), TapEvent::Dropped { reason, vif, port: None }, frame.bytes());
+        }
+        out.free.push(frame);
+    }
+}
+
+fn record_step<F, T: Tap>(
+    call: &mut Call<'_, F, T>,
+    packet: u32,
+    from: &Record,
+    to: &Record,
+    label_in: u64,
+    bytes: &[u8],
+) {
+    let bits =
+        call.rules.schemes.decode(call.rules.schemes.tables(from.scheme()), label_in).width();
+    let bits = u8::try_from(bits).unwrap_or(u8::MAX);
+    // A packet of the vswitch's own router has no ingress vif; its first step is told from the egress vif alone.
+    let from = known(from).unwrap_or_else(|| to.vif());
+    let event =
+        TapEvent::Switched { from, to: to.vif(), label_in, label_out: label_of(bytes), bits };
+    call.tap.record(packet.into(), event, bytes);
+}
+
+/// The vif behind a record, which may be that of a router.
+fn known(record: &Record) -> Option<VifId> {
+    Some(record.vif()).filter(|_| record.number() != 1)
+}
+
+fn label_of(packet: &[u8]) -> u64 {
+    packet.first_chunk().map_or(0, |label| u64::from_be_bytes(*label))
+}
+
+fn is_control(packet: &[u8]) -> bool {
+    packet.get(HEADER_LEN..HEADER_LEN + CONTROL.len()) == Some(&CONTROL)
+}

@@ -1,0 +1,139 @@
+//! What a call leaves for the worker to do.
+
+use crate::rules::NO_SLOT;
+use dataplane_api::limits::BURST_MAX;
+use dataplane_api::{VifId, VswitchId, WorkerId};
+
+/// Frames that left the engine other than by a port. The worker empties it after each call.
+#[derive(Debug)]
+pub struct Outcome<F> {
+    /// Dropped (and counted): back to the pool.
+    pub free: Vec<F>,
+    /// For the slow path.
+    pub punts: Vec<Punt<F>>,
+    /// For other workers.
+    pub hand_offs: Vec<HandOff<F>>,
+}
+
+impl<F> Outcome<F> {
+    /// Empty, with room for what one call can leave.
+    #[must_use]
+    pub fn new() -> Self {
+        let room = 2 * BURST_MAX;
+        Self {
+            free: Vec::with_capacity(room),
+            punts: Vec::with_capacity(room),
+            hand_offs: Vec::with_capacity(room),
+        }
+    }
+
+    /// Frames in it.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.free.len() + self.punts.len() + self.hand_offs.len()
+    }
+}
+
+impl<F> Default for Outcome<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A packet for the slow path; its frame begins at the switch header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Punt<F> {
+    /// Control: as delivered to the vswitch. Error: as it arrived.
+    pub frame: F,
+    /// Ingress vif.
+    pub vif: VifId,
+    /// Vswitch that was addressed, or refused to forward.
+    pub vswitch: VswitchId,
+    /// What to do with it.
+    pub kind: PuntKind,
+}
+
+/// Why a packet goes to the slow path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PuntKind {
+    /// A control message for the vswitch itself.
+    Control,
+    /// It was dropped (and counted), and its sender is to be told.
+    Error {
+        /// Switch error code.
+        code: u32,
+    },
+}
+
+/// A frame for the worker that owns its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOff<F> {
+    /// The owner.
+    pub to: WorkerId,
+    /// The link that is owned: ingress or egress.
+    pub vif: VifId,
+    /// Belongs into the ring of control frames and leased links.
+    pub leased: bool,
+    pub(crate) frame: F,
+    pub(crate) vswitch: VswitchId,
+    pub(crate) epoch: u8,
+    pub(crate) slot: u32,
+    pub(crate) at: HandOffAt,
+}
+
+impl<F> HandOff<F> {
+    /// The frame, when there is nobody to hand it to.
+    pub fn into_frame(self) -> F {
+        self.frame
+    }
+}
+
+/// Where the owner goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandOffAt {
+    /// Classified: open it. Where the session packet lies in the frame.
+    Open {
+        /// Bytes before it.
+        start: u16,
+        /// Its length.
+        len: u16,
+    },
+    /// Switched and admitted: queue it.
+    Queue,
+}
+
+/// A packet that the slow path sends; its frame begins at the switch header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inject<F> {
+    /// The packet, with head room.
+    pub frame: F,
+    /// Which way.
+    pub via: Via,
+}
+
+/// How a packet of the slow path enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Through the vswitch, from its router's interface (number 1).
+    Router(VswitchId),
+    /// Straight out of a vif, without a switch step.
+    Vif {
+        /// The vif's vswitch: the packet goes nowhere else, even if the vif's id has been given to another meanwhile.
+        vswitch: VswitchId,
+        /// The vif.
+        vif: VifId,
+    },
+}
+
+/// Where a received session packet lies in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Slot of the ingress link, or [`NO_SLOT`].
+    pub(crate) slot: u32,
+    pub(crate) start: u16,
+    pub(crate) len: u16,
+}
+
+impl Arrival {
+    pub(crate) const NONE: Self = Self { slot: NO_SLOT, start: 0, len: 0 };
+}

@@ -1,0 +1,231 @@
+//! Why a spec is refused. A refused spec changes nothing.
+
+use dataplane_api::limits::{DIRECTOR_BITS_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX};
+use dataplane_api::{Generation, MacAddress};
+use std::net::SocketAddr;
+
+/// What was attempted, what was found, what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Not newer than the spec in force.
+    #[error(
+        "spec of generation {found}: generation {in_force} is in force, a different spec needs a higher one"
+    )]
+    Generation {
+        /// Of the refused spec.
+        found: Generation,
+        /// Of the spec in force.
+        in_force: Generation,
+    },
+    /// More than the box holds.
+    #[error("spec with {0} vswitches: at most {max} are allowed", max = VSWITCHES_MAX)]
+    Vswitches(usize),
+    /// More than the box holds.
+    #[error("spec with {0} vifs: at most {max} are allowed", max = VIFS_MAX)]
+    Vifs(usize),
+    /// More than this process made room for, or the ids of removed ones are still in use by a worker.
+    #[error(
+        "id for another {what}: all {room} are in use, {retiring} of them until no worker uses what was removed"
+    )]
+    Ids {
+        /// `vswitch` or `vif`.
+        what: &'static str,
+        /// Ids of removed things that a worker may still use.
+        retiring: usize,
+        /// Ids in all.
+        room: usize,
+    },
+    /// Empty, too long, or with a control character.
+    #[error("vswitch name {0:?}: 1 to {max} bytes without control characters are allowed", max = NAME_LEN_MAX)]
+    Name(String),
+    /// Two vswitches of one name.
+    #[error("vswitch {0:?}: the name is used twice")]
+    NameTwice(String),
+    /// Something about one vswitch.
+    #[error("vswitch {vswitch:?}: {error}")]
+    Vswitch {
+        /// Name.
+        vswitch: String,
+        /// What.
+        error: VswitchError,
+    },
+    /// Something about one vif.
+    #[error("vswitch {vswitch:?} vif {number}: {error}")]
+    Vif {
+        /// Name of the vswitch.
+        vswitch: String,
+        /// Number of the vif.
+        number: u16,
+        /// What.
+        error: VifError,
+    },
+    /// Something about one cable.
+    #[error("cable {a} -- {b}: {error}")]
+    Cable {
+        /// One end, `vswitch/vif`.
+        a: String,
+        /// The other.
+        b: String,
+        /// What.
+        error: CableError,
+    },
+    /// The number maps of all vswitches together.
+    #[error("number maps of all vswitches need {0} entries: at most {max} are allowed; number vifs from 2 on", max = crate::rules::MAP_ENTRIES_MAX)]
+    NumberMaps(usize),
+    /// No seed of the link table works.
+    #[error("link table with {0} links: no arrangement was found; compile again with another seed")]
+    LinkTable(usize),
+}
+
+/// What is wrong with a vswitch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VswitchError {
+    /// Not a key.
+    #[error("public key {0:?}: expected 52 base-32 characters and `.k`")]
+    Key(String),
+    /// Its address is not a cjdns address.
+    #[error("public key {key}: its address {address} is not in fc00::/8")]
+    Address {
+        /// The key.
+        key: String,
+        /// Its address.
+        address: std::net::Ipv6Addr,
+    },
+    /// Two vswitches of one key: their neighbours could not tell them apart.
+    #[error("public key {key}: vswitch {other:?} has it too")]
+    KeyTwice {
+        /// The key.
+        key: String,
+        /// Who has it.
+        other: String,
+    },
+    /// The forms are no scheme.
+    #[error("scheme: {0}")]
+    Scheme(#[from] wire::scheme::SchemeError),
+    /// Wider than a decode table may be.
+    #[error("scheme with directors of {0} bits: at most {max} are allowed", max = DIRECTOR_BITS_MAX)]
+    Width(u8),
+    /// Too many different schemes on the box.
+    #[error("scheme: the box has {max} different ones already", max = crate::rules::SCHEMES_MAX)]
+    Schemes,
+}
+
+/// What is wrong with a vif.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VifError {
+    /// Number 1 is the vswitch itself.
+    #[error("number 1 is the vswitch itself")]
+    NumberSelf,
+    /// Two vifs of one number.
+    #[error("the number is used twice")]
+    NumberTwice,
+    /// The scheme cannot name it.
+    #[error("scheme {scheme} has no director for this number, the highest it has is {highest}")]
+    NumberBeyond {
+        /// The scheme, in words.
+        scheme: String,
+        /// Highest number.
+        highest: u16,
+    },
+    /// Neither a link nor the end of a cable.
+    #[error("it has no link and no cable ends in it")]
+    Nothing,
+    /// No such port.
+    #[error("port {0:?} is not a port of this process")]
+    Port(String),
+    /// Nobody can send on it.
+    #[error("port {0:?}: no worker has a transmit queue on it")]
+    Owner(String),
+    /// Not an 802.1Q tag.
+    #[error("VLAN {0}: 1 to 4094 are allowed")]
+    Vlan(u16),
+    /// The port may hide tags.
+    #[error(
+        "VLAN {vlan} on port {port:?}: tags set by the device are invisible there, and a frame of another VLAN would look like ours; use a port that vouches for tags"
+    )]
+    VlanUntrusted {
+        /// The tag.
+        vlan: u16,
+        /// Port.
+        port: String,
+    },
+    /// Plain link beside untrusted neighbours.
+    #[error(
+        "plain link on port {0:?}: untrusted neighbours are on that port and could forge its packets; force it in the port's configuration if they cannot"
+    )]
+    Plain(String),
+    /// Not an address of one station.
+    #[error("{which} MAC address {mac}: expected that of one station")]
+    Mac {
+        /// `own` or `peer`.
+        which: &'static str,
+        /// The address.
+        mac: MacAddress,
+    },
+    /// Own and peer address are the same.
+    #[error("own and peer address are both {0}")]
+    SameAddress(String),
+    /// Own address belongs to another vswitch.
+    #[error("own address {address} on port {port:?}: vswitch {other:?} has it there")]
+    OwnAddress {
+        /// The address.
+        address: String,
+        /// Port.
+        port: String,
+        /// Whose it is.
+        other: String,
+    },
+    /// Two links to one neighbour.
+    #[error("link to {peer} on port {port:?}: vif {other} has it already")]
+    LinkTwice {
+        /// Peer address.
+        peer: String,
+        /// Port.
+        port: String,
+        /// Number of the other vif.
+        other: u16,
+    },
+    /// An address that a UDP link cannot have.
+    #[error("{which} address {address}: expected one host's address and a port other than 0")]
+    Udp {
+        /// `own` or `peer`.
+        which: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// IPv4 and IPv6 mixed.
+    #[error("own address {own} and peer address {peer} are of different families")]
+    Family {
+        /// Own address.
+        own: SocketAddr,
+        /// Peer address.
+        peer: SocketAddr,
+    },
+    /// MTU beyond what the port carries, or too short for a switch error.
+    #[error("MTU {found}: {min} to {max} are allowed here")]
+    Mtu {
+        /// As wanted (or what the port leaves).
+        found: u32,
+        /// Least.
+        min: u16,
+        /// Most.
+        max: u32,
+    },
+}
+
+/// What is wrong with a cable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CableError {
+    /// No such vswitch or vif.
+    #[error("there is no vif {0}")]
+    NoEnd(String),
+    /// The vif has a link.
+    #[error("vif {0} has a link, an end of a cable has none")]
+    Link(String),
+    /// The vif is an end of another cable, or of both ends of this one.
+    #[error("vif {0} is an end of a cable already")]
+    Twice(String),
+    /// Both ends in one vswitch.
+    #[error("both ends are in vswitch {0:?}, a cable joins two")]
+    OneVswitch(String),
+}

@@ -1,4 +1,149 @@
-//! The command line.
+//! `switchyard`: the command line. Runs the dataplane, looks into a running one, shows and measures what it does.
+//!
+//! One module per command. What is printed is made by pure functions from values (a status, counters, a report); only
+//! a command's `run` talks to the process, the clock and the terminal.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod apply;
+mod capture;
+mod config;
+mod connect;
+mod explain;
+mod label;
+mod names;
+mod output;
+mod ping;
+#[cfg(test)]
+mod sample;
+mod trace;
+mod units;
+mod why;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A cjdns label-switch box for many tenants
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send a spec to the running process: all of it is taken, or nothing
+    Apply(apply::ApplyArgs),
+    /// Follow packets stage by stage, with the reason for each step
+    Trace(trace::TraceArgs),
+    /// Write frames of a port, a vif or a drop reason as pcapng
+    Capture(capture::CaptureArgs),
+    /// Say what the box would do with a label, hop by hop
+    Explain(explain::ExplainArgs),
+    /// Send switch pings along a path
+    Ping(ping::PingArgs),
+}
+
+/// Which process to talk to.
+#[derive(Args, Clone, Debug)]
+struct ProcessArgs {
+    /// Management socket of the process
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "SWITCHYARD_SOCKET",
+        default_value = "/run/switchyard/dataplane.sock"
+    )]
+    socket: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = std::io::stdout().lock();
+    let result = run(&cli.command, &mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough (`| head`).
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if even standard error is closed.
+            let _closed = writeln!(std::io::stderr(), "switchyard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
+    match command {
+        Command::Apply(args) => apply::run(args, out),
+        Command::Trace(args) => trace::run(args, out),
+        Command::Capture(args) => capture::run(args, out),
+        Command::Explain(args) => explain::run(args, out),
+        Command::Ping(args) => ping::run(args, out),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json =
+            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_argument_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_manual_parse() {
+        for line in [
+            "trace --vif red:2 --reason policy --count 3",
+            "trace --label 0000.0000.0000.0013 --json",
+            "capture --port west -w west.pcapng --snap-len 96 --rate 100",
+            "explain 13 --vswitch red --config box.toml --json",
+            "ping 13 --vswitch red -c 2 --json",
+            "ping 0000.0000.0000.0013 --vswitch red --socket /tmp/s",
+            "apply --spec spec.toml",
+            "apply --config box.toml",
+        ] {
+            let words = std::iter::once("switchyard").chain(line.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "ping 13",
+            "ping 13zz --vswitch red",
+            "trace --reason nonsense",
+            "trace --vif red",
+            "apply",
+            "apply --spec a --config b",
+            "capture --port west --rate 0",
+        ] {
+            let words = std::iter::once("switchyard").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        let broken =
+            anyhow::Error::from(std::io::Error::from(ErrorKind::BrokenPipe)).context("printing");
+        assert!(is_broken_pipe(&broken));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("else")));
+    }
+}

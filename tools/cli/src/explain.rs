@@ -1,0 +1,226 @@
+//! `explain`: what this box would do with a label, hop by hop, without sending a packet.
+
+use crate::connect::Process;
+use crate::label::Label;
+use crate::output::{OutputArgs, print_json};
+use crate::{ProcessArgs, names};
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use dataplane_api::{LinkSpec, Spec, Status, WorkerId};
+use engine::{Compiler, PortFacts, Rules, Step};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// MTU of a port that this machine does not have.
+const ASSUMED_MTU: u32 = 1500;
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Label to explain: a path that begins with the vswitch's own director
+    label: Label,
+    /// Vswitch whose route server or router would send it
+    #[arg(long)]
+    vswitch: String,
+    /// Explain by this configuration file instead of the running process
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Explanation {
+    label: Label,
+    vswitch: String,
+    steps: Vec<Hop>,
+}
+
+/// One switch step inside the box.
+#[derive(Debug, PartialEq, Serialize)]
+struct Hop {
+    vswitch: String,
+    /// Number of the ingress vif; 1 is the vswitch itself.
+    from: u16,
+    /// Label before the step.
+    label: Label,
+    /// The vif that the label's low bits name, and how many bits that takes.
+    director: Option<Director>,
+    /// All of it, and where it leads, in words.
+    words: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Director {
+    number: u16,
+    bits: u8,
+}
+
+impl From<Step> for Hop {
+    fn from(step: Step) -> Self {
+        Self {
+            words: step.to_string(),
+            vswitch: step.vswitch,
+            from: step.from,
+            label: Label(step.label),
+            director: step.director.map(|(number, bits)| Director { number, bits }),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ExplainArgs, out: &mut dyn Write) -> Result<()> {
+    let (spec, ports) = match &args.config {
+        Some(path) => from_file(path)?,
+        None => {
+            let mut process = Process::connect(&args.process)?;
+            let facts = facts_of(&process.status()?);
+            (process.spec()?, facts)
+        }
+    };
+    let explanation = explain(&spec, &ports, &args.vswitch, args.label)?;
+    if args.output.json {
+        return print_json(out, &explanation);
+    }
+    Ok(write!(out, "{}", text(&explanation))?)
+}
+
+fn explain(spec: &Spec, ports: &[PortFacts], vswitch: &str, label: Label) -> Result<Explanation> {
+    let rules = compile(spec, ports)?;
+    let id = rules.vswitch_named(vswitch).map(|vswitch| vswitch.id).ok_or_else(|| {
+        let known = names::listed(spec.vswitches.iter().map(|vswitch| vswitch.name.as_str()));
+        anyhow!("there is no vswitch {vswitch:?}; the spec has {known}")
+    })?;
+    let steps = engine::explain(&rules, id, label.0).into_iter().map(Hop::from).collect();
+    Ok(Explanation { label, vswitch: vswitch.to_owned(), steps })
+}
+
+/// Rules for looking at: nothing is sent, so the seed of their tables needs no secrecy.
+fn compile(spec: &Spec, ports: &[PortFacts]) -> Result<Rules> {
+    let vifs = spec.vswitches.iter().map(|vswitch| vswitch.vifs.len()).sum();
+    Compiler::new(spec.vswitches.len(), vifs, 0)
+        .compile(spec, ports)
+        .context("the spec does not compile")
+}
+
+fn from_file(path: &Path) -> Result<(Spec, Vec<PortFacts>)> {
+    let spec = crate::config::spec_of(path)?;
+    let names: BTreeSet<&str> = (spec.vswitches.iter())
+        .flat_map(|vswitch| &vswitch.vifs)
+        .filter_map(|vif| vif.link.as_ref())
+        .map(|link| match link {
+            LinkSpec::Ethernet { port, .. } | LinkSpec::Udp { port, .. } => port.as_str(),
+        })
+        .collect();
+    let facts =
+        names.iter().map(|name| facts(name, mtu_here(name).unwrap_or(ASSUMED_MTU))).collect();
+    Ok((spec, facts))
+}
+
+fn facts_of(status: &Status) -> Vec<PortFacts> {
+    status.ports.iter().map(|port| facts(&port.name, port.mtu)).collect()
+}
+
+/// A port as far as a label is concerned: what it may be trusted with was settled when the spec was applied.
+fn facts(name: &str, mtu: u32) -> PortFacts {
+    PortFacts {
+        name: name.to_owned(),
+        mtu,
+        workers: vec![WorkerId(0)],
+        untrusted: false,
+        plain_forced: true,
+        vlan_trusted: true,
+        checksum_partial: false,
+    }
+}
+
+fn mtu_here(name: &str) -> Option<u32> {
+    std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("mtu"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn text(explanation: &Explanation) -> String {
+    let mut text = format!("{} from vswitch {}\n", explanation.label, explanation.vswitch);
+    for (number, step) in explanation.steps.iter().enumerate() {
+        text.push_str(&format!("{:2}. {}\n", number + 1, step.words));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [spec]
+        [[spec.vswitch]]
+        name = "red"
+        public_key = "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k"
+        [[spec.vswitch.vif]]
+        number = 2
+        link = { ethernet = { port = "nowhere0", peer = "02:00:00:00:00:01", session = "plain" } }
+        [[spec.vswitch.vif]]
+        number = 4
+
+        [[spec.vswitch]]
+        name = "blue"
+        public_key = "jfkgsxfbfv4u8351l47j6dtxc42gp66n1zm65nmnlcf2qklvk8t0.k"
+        scheme = "v48"
+        [[spec.vswitch.vif]]
+        number = 5
+
+        [[spec.cable]]
+        a = { vswitch = "red", vif = 4 }
+        b = { vswitch = "blue", vif = 5 }
+    "#;
+
+    fn explained(label: u64) -> Explanation {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("box.toml");
+        std::fs::write(&path, CONFIG).unwrap();
+        let (spec, ports) = from_file(&path).unwrap();
+        assert_eq!(ports[0].mtu, ASSUMED_MTU, "this machine has no such port");
+        explain(&spec, &ports, "red", Label(label)).unwrap()
+    }
+
+    #[test]
+    fn a_label_is_followed_out_of_the_box() {
+        let explanation = explained(0x15);
+        assert_eq!(explanation.steps.len(), 1);
+        assert_eq!(explanation.steps[0].director, Some(Director { number: 2, bits: 4 }));
+        assert!(text(&explanation).starts_with("0000.0000.0000.0015 from vswitch red\n 1. red: "));
+        assert!(explanation.steps[0].words.contains("leaves by vif 2"), "{explanation:?}");
+    }
+
+    #[test]
+    fn a_label_is_followed_through_a_cable_to_the_other_vswitch() {
+        // 1001 is v358's director of 4; then blue's own, 00001.
+        let explanation = explained(0b0_0001_1001);
+        let vswitches: Vec<(&str, u16)> =
+            explanation.steps.iter().map(|step| (step.vswitch.as_str(), step.from)).collect();
+        assert_eq!(vswitches, [("red", 1), ("blue", 5)]);
+        assert!(explanation.steps[1].words.contains("delivered"), "{explanation:?}");
+    }
+
+    #[test]
+    fn a_label_that_names_nothing_says_so() {
+        let explanation = explained(0x1f);
+        assert!(explanation.steps[0].words.contains("dropped as unknown_vif"), "{explanation:?}");
+        let json = serde_json::to_value(&explanation).unwrap();
+        assert_eq!(json["steps"][0]["director"]["number"], 7);
+        assert_eq!(json["label"], "0000.0000.0000.001f");
+    }
+
+    #[test]
+    fn an_unknown_vswitch_is_answered_with_the_known_ones() {
+        let error =
+            explain(&toml::from_str("").unwrap(), &[], "red", Label(1)).unwrap_err().to_string();
+        assert_eq!(error, "there is no vswitch \"red\"; the spec has none");
+    }
+}

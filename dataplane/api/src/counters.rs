@@ -174,10 +174,15 @@ mod tests {
     fn parts_of_a_bank_do_not_overlap() {
         let layout = Layout { ports: 2, vifs: 3, vswitches: 2 };
         let last_port_drop = layout.port_drop(PortId(1), DropReason::Stopping);
-        assert!(layout.port(PortId(1), PortCounter::KernelFillEmpty) < layout.port_drop(PortId(1), DropReason::Runt));
+        assert!(
+            layout.port(PortId(1), PortCounter::KernelFillEmpty)
+                < layout.port_drop(PortId(1), DropReason::Runt)
+        );
         assert!(last_port_drop < layout.vif(VifId(0)));
         assert_eq!(layout.vif(VifId(0)) % VIF_SLOTS, 0);
-        assert!(layout.vif(VifId(2)) + VIF_SLOTS <= layout.vswitch_drop(VswitchId(0), DropReason::Runt));
+        assert!(
+            layout.vif(VifId(2)) + VIF_SLOTS <= layout.vswitch_drop(VswitchId(0), DropReason::Runt)
+        );
         assert!(layout.vswitch_drop(VswitchId(1), DropReason::Stopping) < layout.len());
     }
 }

@@ -14,5 +14,8 @@ pub mod status;
 
 pub use drop_reason::DropReason;
 pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
-pub use spec::{CableEnd, CableSpec, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec};
+pub use spec::{
+    CableEnd, CableSpec, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec,
+    VswitchSpec,
+};
 pub use status::Status;

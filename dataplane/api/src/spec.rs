@@ -91,7 +91,9 @@ pub struct VifSpec {
 }
 
 /// What the neighbour behind a vif is to the tenant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Role {
@@ -227,7 +229,9 @@ mod tests {
     fn mac_addresses_read_back() {
         let mac: MacAddress = "02:00:5e:10:ff:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:10:ff:01");
-        for bad in ["", "02:00:5e:10:ff", "02:00:5e:10:ff:01:02", "2:00:5e:10:ff:01", "02:00:5e:10:ff:+1x"] {
+        for bad in
+            ["", "02:00:5e:10:ff", "02:00:5e:10:ff:01:02", "2:00:5e:10:ff:01", "02:00:5e:10:ff:+1x"]
+        {
             assert!(bad.parse::<MacAddress>().is_err(), "{bad}");
         }
     }

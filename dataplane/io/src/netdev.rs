@@ -1,0 +1,92 @@
+//! A network device by name, as this thread's network namespace knows it.
+
+use crate::IoError;
+use nix::net::if_::if_nametoindex;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A device that may become a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netdev {
+    /// Name, at most 15 bytes.
+    pub name: String,
+    /// Index in its namespace.
+    pub index: u32,
+    /// Own address.
+    pub mac: [u8; 6],
+    /// Longest payload of an Ethernet frame, bytes.
+    pub mtu: u32,
+    /// Administratively and physically up.
+    pub up: bool,
+}
+
+impl Netdev {
+    /// Looks the device up.
+    ///
+    /// # Errors
+    /// [`IoError::NoDevice`], [`IoError::System`].
+    pub fn find(name: &str) -> Result<Self, IoError> {
+        let index =
+            if_nametoindex(name).ok().ok_or_else(|| IoError::NoDevice { name: name.to_owned() })?;
+        let socket = control_socket()?;
+        let flags = query(&socket, name, libc::SIOCGIFFLAGS)?;
+        let mtu = query(&socket, name, libc::SIOCGIFMTU)?;
+        let address = query(&socket, name, libc::SIOCGIFHWADDR)?;
+        // SAFETY: SIOCGIFFLAGS succeeded, so the kernel filled in this member; any bits are a valid i16.
+        let flags = i32::from(unsafe { flags.ifr_ifru.ifru_flags });
+        // SAFETY: SIOCGIFMTU succeeded, so the kernel filled in this member; any bits are a valid i32.
+        let mtu = u32::try_from(unsafe { mtu.ifr_ifru.ifru_mtu }).unwrap_or(0);
+        // SAFETY: SIOCGIFHWADDR succeeded, so the kernel filled in this member; any bits are a valid address.
+        let address = unsafe { address.ifr_ifru.ifru_hwaddr }.sa_data;
+        let mut mac = [0; 6];
+        mac.iter_mut().zip(address).for_each(|(to, from)| *to = from.to_ne_bytes()[0]);
+        let up = flags & libc::IFF_UP != 0 && flags & libc::IFF_RUNNING != 0;
+        Ok(Self { name: name.to_owned(), index, mac, mtu, up })
+    }
+
+    /// Why the device cannot be a port, in a sentence that says what to use instead; `None` if it can.
+    ///
+    /// Reads sysfs, which shows the network namespace that it was mounted in: in another one nothing is found, and
+    /// the bind itself is the check.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let kind = fs::read_to_string(format!("/sys/class/net/{}/uevent", self.name)).ok()?;
+        let kind = kind.lines().find_map(|line| line.strip_prefix("DEVTYPE="))?;
+        let instead = match kind {
+            "bond" => "use the devices that it bonds, each as a port",
+            "bridge" => "use the devices that it bridges, each as a port",
+            "vlan" => "use the device below it as the port, and give the vlan in the link",
+            _ => return None,
+        };
+        Some(format!("port {}: a {kind} device cannot be a port; {instead}", self.name))
+    }
+}
+
+/// Whether the device is up; `false` if it is gone.
+#[must_use]
+pub fn is_up(name: &str) -> bool {
+    Netdev::find(name).is_ok_and(|device| device.up)
+}
+
+fn control_socket() -> Result<OwnedFd, IoError> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(|errno| IoError::from_os("open a socket to ask for devices", errno.into()))
+}
+
+fn query(socket: &OwnedFd, name: &str, request: libc::Ioctl) -> Result<libc::ifreq, IoError> {
+    // SAFETY: ifreq is plain old data, for which all zeros is a value.
+    let mut answer: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    if name.len() >= answer.ifr_name.len() {
+        return Err(IoError::NoDevice { name: name.to_owned() });
+    }
+    answer
+        .ifr_name
+        .iter_mut()
+        .zip(name.bytes())
+        .for_each(|(to, from)| *to = libc::c_char::from_ne_bytes([from]));
+    // SAFETY: the requests asked for read the name and write the union of the ifreq that the pointer leads to.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut answer) };
+    if result == 0 { Ok(answer) } else { Err(IoError::last(format!("ask for device {name}"))) }
+}

@@ -1,0 +1,365 @@
+//! The program that takes our frames off a device, and leaves all others to the kernel, so that the box stays reachable.
+//!
+//! Ours are: ethertype 0xfc00 to one of our MAC addresses (also behind one 802.1Q tag that stands in the frame), and UDP
+//! to one of our addresses and ports, IPv4 without options or IPv6 without extension headers, not fragments. A queue
+//! without a socket passes them to the kernel. Which addresses are ours is in maps, so a change never re-attaches.
+
+use crate::IoError;
+use crate::bpf::assembler::{Alu, Assembler, If, Reg, Width};
+use crate::bpf::{self, Link, Map, MapKind, Program, XdpMode};
+use crate::netdev::Netdev;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use wire::ethernet::{ETHERTYPE_CJDNS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN};
+
+/// Name of the program, as tools list it.
+const NAME: &str = "switchyard";
+/// Own addresses on one port.
+const MACS_MAX: usize = 4096;
+/// Own UDP endpoints on one port.
+const ENDPOINTS_MAX: usize = 4096;
+/// Receive queues of one port.
+const QUEUES_MAX: usize = 256;
+
+const MAC_KEY_LEN: usize = 8;
+const ENDPOINT_KEY_LEN: usize = 20;
+
+const HELPER_MAP_LOOKUP: i32 = 1;
+const HELPER_REDIRECT_MAP: i32 = 51;
+const XDP_PASS: i32 = 2;
+
+/// What is ours on a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortFilter {
+    /// Destination addresses of 0xfc00 frames.
+    pub macs: BTreeSet<[u8; 6]>,
+    /// Destinations of UDP datagrams.
+    pub endpoints: BTreeSet<SocketAddr>,
+}
+
+/// The program on one device. Dropping it takes the program off.
+#[derive(Debug)]
+pub struct Attachment {
+    device: Netdev,
+    mode: XdpMode,
+    maps: Maps,
+    filter: PortFilter,
+    _link: Link,
+    _program: Program,
+}
+
+#[derive(Debug)]
+struct Maps {
+    macs: Map,
+    endpoints: Map,
+    sockets: Map,
+}
+
+impl Maps {
+    fn create() -> Result<Self, IoError> {
+        Ok(Self {
+            macs: Map::create(MapKind::Hash, MAC_KEY_LEN, 4, MACS_MAX)?,
+            endpoints: Map::create(MapKind::Hash, ENDPOINT_KEY_LEN, 4, ENDPOINTS_MAX)?,
+            sockets: Map::create(MapKind::Sockets, 4, 4, QUEUES_MAX)?,
+        })
+    }
+}
+
+impl Attachment {
+    /// Attaches to a device, with nothing ours yet: natively where the driver can, else generically.
+    ///
+    /// # Errors
+    /// [`IoError::Occupied`] where another program is, [`IoError::Rights`], [`IoError::System`] with the kernel's reason
+    /// for refusing both modes.
+    pub fn attach(device: &Netdev) -> Result<Self, IoError> {
+        let maps = Maps::create()?;
+        let program = Program::load_xdp(NAME, &redirect_program(&maps))?;
+        let mut refused = None;
+        for mode in [XdpMode::Native, XdpMode::Generic] {
+            match Link::attach(&program, device.index, mode) {
+                Ok(link) => {
+                    let (device, filter) = (device.clone(), PortFilter::default());
+                    return Ok(Self { device, mode, maps, filter, _link: link, _program: program });
+                }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                    let holder =
+                        bpf::holder_of(device.index).unwrap_or_else(|| "not by a link".to_owned());
+                    return Err(IoError::Occupied { port: device.name.clone(), holder });
+                }
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        let error = refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        let hint = match error.raw_os_error() {
+            Some(libc::ERANGE) => " (its MTU, or its peer's, is too large for XDP)",
+            Some(libc::ENOSPC) => {
+                " (it has fewer receive queues than its peer has transmit queues)"
+            }
+            _ => "",
+        };
+        Err(IoError::from_os(format!("attach the XDP program to {}{hint}", device.name), error))
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Netdev {
+        &self.device
+    }
+
+    /// How the program runs.
+    #[must_use]
+    pub fn mode(&self) -> XdpMode {
+        self.mode
+    }
+
+    /// What is ours now.
+    #[must_use]
+    pub fn filter(&self) -> &PortFilter {
+        &self.filter
+    }
+
+    /// Adds what is new in `wanted`; nothing is taken away yet.
+    ///
+    /// # Errors
+    /// [`IoError::System`] if a map is full; what was added before stays, and is known.
+    pub fn add(&mut self, wanted: &PortFilter) -> Result<(), IoError> {
+        let present = 1_u32.to_ne_bytes();
+        let attempt = |what: &str| {
+            format!("port {}: add {what} to the XDP program's filter", self.device.name)
+        };
+        for mac in &wanted.macs {
+            if !self.filter.macs.contains(mac) {
+                let set = self.maps.macs.set(&mac_key(*mac), &present);
+                set.map_err(|error| IoError::from_os(attempt("a MAC address"), error))?;
+                self.filter.macs.insert(*mac);
+            }
+        }
+        for endpoint in &wanted.endpoints {
+            if !self.filter.endpoints.contains(endpoint) {
+                let set = self.maps.endpoints.set(&endpoint_key(*endpoint), &present);
+                set.map_err(|error| IoError::from_os(attempt("a UDP endpoint"), error))?;
+                self.filter.endpoints.insert(*endpoint);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what is not in `wanted`.
+    ///
+    /// # Errors
+    /// [`IoError::System`] with the kernel's reason.
+    pub fn remove_others(&mut self, wanted: &PortFilter) -> Result<(), IoError> {
+        let attempt =
+            || format!("port {}: take an address from the XDP program's filter", self.device.name);
+        for mac in self.filter.macs.difference(&wanted.macs) {
+            self.maps
+                .macs
+                .remove(&mac_key(*mac))
+                .map_err(|error| IoError::from_os(attempt(), error))?;
+        }
+        self.filter.macs.retain(|mac| wanted.macs.contains(mac));
+        for endpoint in self.filter.endpoints.difference(&wanted.endpoints) {
+            let removed = self.maps.endpoints.remove(&endpoint_key(*endpoint));
+            removed.map_err(|error| IoError::from_os(attempt(), error))?;
+        }
+        self.filter.endpoints.retain(|endpoint| wanted.endpoints.contains(endpoint));
+        Ok(())
+    }
+
+    /// From now on a queue's frames go to this socket.
+    pub(crate) fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.maps.sockets.set(&queue.to_ne_bytes(), &socket.as_raw_fd().to_ne_bytes())
+    }
+}
+
+fn mac_key(mac: [u8; 6]) -> [u8; MAC_KEY_LEN] {
+    let [a, b, c, d, e, f] = mac;
+    [a, b, c, d, e, f, 0, 0]
+}
+
+/// Address, IPv4 as `::ffff:a.b.c.d`, port, two zeros.
+fn endpoint_key(endpoint: SocketAddr) -> [u8; ENDPOINT_KEY_LEN] {
+    let address = match endpoint.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let mut key = [0; ENDPOINT_KEY_LEN];
+    key[..16].copy_from_slice(&address.octets());
+    key[16..18].copy_from_slice(&endpoint.port().to_be_bytes());
+    key
+}
+
+/// A 16-bit value as a little-endian machine loads it from network order.
+const fn loaded(value: u16) -> i32 {
+    value.swap_bytes() as i32
+}
+
+fn redirect_program(maps: &Maps) -> Vec<u64> {
+    use Reg::{Fp, R0, R1, R2, R3, R4, R5, R6, R7};
+    use Width::{Byte, Half, Word};
+    let mut code = Assembler::new();
+    // r2 = frame, r3 = its end, r7 = what follows the Ethernet header, r5 = ethertype.
+    code.copy(R6, R1).load(Word, R2, R6, 0).load(Word, R3, R6, 4);
+    need(&mut code, R2, 14).load(Half, R5, R2, 12).copy(R7, R2).alu(Alu::Add, R7, 14);
+    code.jump_if(R5, If::NotEqual, loaded(ETHERTYPE_VLAN), "untagged");
+    need(&mut code, R2, 18).load(Half, R5, R2, 16).copy(R7, R2).alu(Alu::Add, R7, 18);
+    code.label("untagged")
+        .jump_if(R5, If::Equal, loaded(ETHERTYPE_IPV4), "ipv4")
+        .jump_if(R5, If::Equal, loaded(ETHERTYPE_IPV6), "ipv6")
+        .jump_if(R5, If::NotEqual, loaded(ETHERTYPE_CJDNS), "pass");
+    // The destination MAC as a key on the stack.
+    code.load(Word, R4, R2, 0)
+        .store(Word, Fp, -8, R4)
+        .load(Half, R4, R2, 4)
+        .store(Half, Fp, -4, R4);
+    code.store_value(Half, Fp, -2, 0).load_map(R1, maps.macs.fd()).copy(R2, Fp).alu(
+        Alu::Add,
+        R2,
+        -8,
+    );
+    code.jump("look_up");
+
+    // IPv4: 20 bytes of header, no fragment, UDP. The key is ::ffff:destination and the port.
+    need(code.label("ipv4"), R7, 28).load(Byte, R4, R7, 0).jump_if(R4, If::NotEqual, 0x45, "pass");
+    code.load(Byte, R4, R7, 9).jump_if(R4, If::NotEqual, 17, "pass");
+    code.load(Half, R4, R7, 6).alu(Alu::And, R4, loaded(0xbfff)).jump_if(
+        R4,
+        If::NotEqual,
+        0,
+        "pass",
+    );
+    code.store_value(Word, Fp, -24, 0).store_value(Word, Fp, -20, 0).store_value(Half, Fp, -16, 0);
+    code.store_value(Half, Fp, -14, -1).load(Word, R4, R7, 16).store(Word, Fp, -12, R4);
+    code.load(Half, R4, R7, 22).jump("endpoint");
+
+    // IPv6: UDP right after the header.
+    need(code.label("ipv6"), R7, 48).load(Byte, R4, R7, 6).jump_if(R4, If::NotEqual, 17, "pass");
+    for word in 0..4 {
+        code.load(Word, R4, R7, 24 + 4 * word).store(Word, Fp, -24 + 4 * word, R4);
+    }
+    code.load(Half, R4, R7, 42);
+
+    code.label("endpoint").store(Half, Fp, -8, R4).store_value(Half, Fp, -6, 0);
+    code.load_map(R1, maps.endpoints.fd()).copy(R2, Fp).alu(Alu::Add, R2, -24);
+
+    code.label("look_up").call(HELPER_MAP_LOOKUP).jump_if(R0, If::Equal, 0, "pass");
+    // Redirect by receive queue (offset 16 of the context); without a socket there, XDP_PASS.
+    code.load_map(R1, maps.sockets.fd())
+        .load(Word, R2, R6, 16)
+        .set(R3, XDP_PASS)
+        .call(HELPER_REDIRECT_MAP)
+        .exit();
+    code.label("pass").set(R0, XDP_PASS).exit();
+    // Every label used is right above; a missing one shows as a program that the verifier refuses.
+    code.finish().unwrap_or_default()
+}
+
+/// Passes the frame on unless `bytes` follow `from`.
+fn need(code: &mut Assembler, from: Reg, bytes: i32) -> &mut Assembler {
+    code.copy(Reg::R4, from).alu(Alu::Add, Reg::R4, bytes).jump_if_reg(
+        Reg::R4,
+        If::Greater,
+        Reg::R3,
+        "pass",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    const PASS: u32 = 2;
+
+    /// What the program does with a frame when no socket is there is always to pass it, so redirecting shows by a
+    /// lookup that would abort: bpf_redirect_map answers the flag's action for an empty slot. The sockets map is
+    /// therefore tried with the action XDP_TX.
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn program(filter: &PortFilter) -> Option<Program> {
+        let maps = match Maps::create() {
+            Err(IoError::Rights { attempt }) => {
+                eprintln!("SKIPPED: {attempt}: not permitted");
+                return None;
+            }
+            maps => maps.unwrap(),
+        };
+        let present = 1_u32.to_ne_bytes();
+        filter.macs.iter().for_each(|mac| maps.macs.set(&mac_key(*mac), &present).unwrap());
+        filter
+            .endpoints
+            .iter()
+            .for_each(|at| maps.endpoints.set(&endpoint_key(*at), &present).unwrap());
+        let mut code = redirect_program(&maps);
+        // `r3 = XDP_PASS` right before the call of bpf_redirect_map becomes `r3 = XDP_TX`.
+        let flag = code.iter().position(|word| *word == 0x0000_0002_0000_03b7).unwrap();
+        code[flag] = 0x0000_0003_0000_03b7;
+        Some(Program::load_xdp("test", &code).unwrap())
+    }
+
+    fn taken(program: &Program, frame: &[u8]) -> bool {
+        program.test_run(frame).unwrap().action != PASS
+    }
+
+    fn frame(destination: [u8; 6], tag: &[u8], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        [&destination[..], &[2, 0, 0, 0, 0, 1], tag, &ethertype.to_be_bytes(), payload].concat()
+    }
+
+    fn udp(destination: SocketAddr) -> Vec<u8> {
+        let mut datagram = vec![0; 8];
+        datagram[2..4].copy_from_slice(&destination.port().to_be_bytes());
+        match destination.ip() {
+            IpAddr::V4(to) => {
+                [&wire::ip::header_v4(Ipv4Addr::LOCALHOST, to, 8).unwrap()[..], &datagram].concat()
+            }
+            IpAddr::V6(to) => [&wire::ip::header_v6(to, to, 8).unwrap()[..], &datagram].concat(),
+        }
+    }
+
+    #[test]
+    fn only_our_frames_are_taken() {
+        let four: SocketAddr = "10.1.2.3:4567".parse().unwrap();
+        let six: SocketAddr = "[fd00::7]:4567".parse().unwrap();
+        let filter = PortFilter { macs: [OURS].into(), endpoints: [four, six].into() };
+        let Some(program) = program(&filter) else { return };
+        let payload = [0; 46];
+        assert!(taken(&program, &frame(OURS, &[], ETHERTYPE_CJDNS, &payload)));
+        assert!(taken(&program, &frame(OURS, &[0x81, 0, 0, 5], ETHERTYPE_CJDNS, &payload)));
+        assert!(!taken(&program, &frame([2, 0, 0, 0, 0, 8], &[], ETHERTYPE_CJDNS, &payload)));
+        assert!(!taken(&program, &frame(OURS, &[], 0x0806, &payload)));
+        assert!(
+            !taken(&program, &frame(OURS, &[0x81, 0, 0, 5], ETHERTYPE_VLAN, &payload)),
+            "two tags"
+        );
+        assert!(!taken(&program, &frame(OURS, &[], ETHERTYPE_IPV4, &[0x45; 10])), "cut short");
+
+        assert!(taken(&program, &frame(OURS, &[], ETHERTYPE_IPV4, &udp(four))));
+        assert!(taken(&program, &frame(OURS, &[0x81, 0, 0, 5], ETHERTYPE_IPV4, &udp(four))));
+        assert!(taken(&program, &frame(OURS, &[], ETHERTYPE_IPV6, &udp(six))));
+        let elsewhere: [SocketAddr; 4] = [
+            "10.1.2.3:4568".parse().unwrap(),
+            "10.1.2.4:4567".parse().unwrap(),
+            "[fd00::8]:4567".parse().unwrap(),
+            "[fd00::7]:1".parse().unwrap(),
+        ];
+        for other in elsewhere {
+            let ethertype = if other.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
+            assert!(!taken(&program, &frame(OURS, &[], ethertype, &udp(other))), "{other}");
+        }
+        for (at, value, why) in [
+            (6, 0x20, "first fragment"),
+            (7, 1, "later fragment"),
+            (9, 6, "TCP"),
+            (0, 0x46, "options"),
+        ] {
+            let mut packet = udp(four);
+            packet[at] = value;
+            assert!(!taken(&program, &frame(OURS, &[], ETHERTYPE_IPV4, &packet)), "{why}");
+        }
+        let mut fragment = udp(six);
+        fragment[6] = 44;
+        assert!(!taken(&program, &frame(OURS, &[], ETHERTYPE_IPV6, &fragment)));
+    }
+}

@@ -1,2 +1,25 @@
-//! Traffic generator and sink: valid cjdns frames, sequence numbers and time stamps, exact accounting.
+//! Traffic generator and sink: valid cjdns frames on plain links, and exact accounts of what became of them.
+//!
+//! ```text
+//! Scenario ─┬─► Generator ── Outlet ──► wire ─► box ─► wire ──► Inlet ── Sink ──► Report
+//!           └──────────── what must arrive where, with which label ──────┘
+//! ```
+//! A [`Scenario`] is a list of streams; its index is the stream's number in the payload. Generator and sink are given
+//! the same scenario and each takes its own port's part. With one seed the frames are the same, but for their times.
+//!
+//! Accounts are exact: what was handed to the kernel is sent, what it refused is refused, what arrived is received once,
+//! and again is duplicated. So a caller can check `sent = received + named drops + the kernel's drops`.
 #![forbid(unsafe_code)]
+
+pub mod link;
+pub mod payload;
+pub mod rng;
+pub mod scenario;
+pub mod sink;
+pub mod through;
+pub mod tracker;
+
+pub use link::{Link, Template};
+pub use scenario::{Arrival, Scenario, Sizes, Stream};
+pub use sink::{Accounts, Snapshot, StreamAccount};
+pub use tracker::Tracker;

@@ -1,2 +1,31 @@
-//! What the fuzzer calls, and what the tests replay.
+//! What the fuzzer calls, and what the tests replay: one function per target, any bytes in.
+//!
+//! A target fails by panicking: either the code under it did, or one of the target's own assertions does not hold.
+//! `fuzz/` has the binaries for cargo-fuzz, `corpus/<target>/` the inputs that `cargo test` replays.
 #![forbid(unsafe_code)]
+
+mod burst;
+mod control;
+mod input;
+mod protocol;
+mod rig;
+mod spec;
+mod wire_formats;
+
+pub use burst::burst;
+pub use control::control;
+pub use protocol::protocol;
+pub use spec::spec;
+pub use wire_formats::wire_formats;
+
+/// One target: its name, which is its corpus folder's too, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("burst", burst),
+    ("control", control),
+    ("protocol", protocol),
+    ("spec", spec),
+    ("wire_formats", wire_formats),
+];

@@ -1,0 +1,237 @@
+//! Writes the seeds of the corpus: rows of the vectors, and hostile cases made by hand.
+//!
+//! `cargo run -p fuzz-targets --example seed_corpus`; what the fuzzer found lies beside them and stays.
+
+#![allow(clippy::unwrap_used, reason = "a tool of this folder, run by hand")]
+#![allow(clippy::cast_possible_truncation, reason = "seeds are short")]
+
+use dataplane_api::Spec;
+use dataplane_api::protocol::{Hello, Reply, Request, encode};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use wire::control::{self, PROTOCOL_VERSION, Ping, kind, magic};
+use wire::switch::Header;
+use wire::vectors::{hex, read};
+
+fn main() {
+    let labels: Value = serde_json::from_str(&read("labels.json").1).unwrap();
+    let ctrl: Value = serde_json::from_str(&read("ctrl.json").1).unwrap();
+    let session: Value = serde_json::from_str(&read("session.json").1).unwrap();
+    wire_formats(&labels, &ctrl, &session);
+    burst(&labels, &ctrl);
+    control_messages(&ctrl);
+    protocol();
+    spec();
+}
+
+fn save(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}
+
+fn step(op: u8, argument: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[op, argument], &(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+}
+
+/// About `n` rows of a list, spread over it, as bytes of one field.
+fn rows(list: &Value, n: usize, field: &str) -> Vec<Vec<u8>> {
+    let list = list.as_array().unwrap();
+    list.iter()
+        .step_by((list.len() / n).max(1))
+        .filter_map(|row| row[field].as_str())
+        .map(hex)
+        .collect()
+}
+
+/// A ping of `label`, as its sender writes it.
+fn ping(label: u64) -> Vec<u8> {
+    let body = Ping { magic: magic::PING.into(), version: PROTOCOL_VERSION.into() };
+    control::packet(Header::new(label, 0), kind::PING, &body, b"seed")
+}
+
+/// An IPv4 packet with a UDP datagram for 192.0.2.1:4000, which then is bent.
+fn datagram(payload: &[u8], bend: impl Fn(&mut [u8])) -> Vec<u8> {
+    let (from, to) = ([192, 0, 2, 2], [192, 0, 2, 1]);
+    let mut udp = [&[0; 8], payload].concat();
+    assert!(wire::udp::write(&mut udp, (from.into(), 4001), (to.into(), 4000)));
+    let ip = wire::ip::header_v4(from.into(), to.into(), udp.len()).unwrap();
+    let mut packet = [&ip[..], &udp].concat();
+    bend(&mut packet);
+    packet[10..12].fill(0);
+    let header_len = usize::from(packet[0] & 15) * 4;
+    let sum = wire::checksum::checksum(&packet[..header_len.clamp(20, packet.len())]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+fn hostile_datagrams() -> Vec<(&'static str, Vec<u8>)> {
+    let packet = ping(1);
+    vec![
+        ("udp-good", datagram(&packet, |_| {})),
+        ("ip-total-length-lies", datagram(&packet, |p| p[2..4].copy_from_slice(&[0xff, 0xff]))),
+        ("ip-total-length-short", datagram(&packet, |p| p[2..4].copy_from_slice(&[0, 19]))),
+        ("ip-header-length-0", datagram(&packet, |p| p[0] = 0x40)),
+        ("ip-header-length-15", datagram(&packet, |p| p[0] = 0x4f)),
+        ("ip-first-fragment", datagram(&packet, |p| p[6] = 0x20)),
+        ("ip-last-fragment", datagram(&packet, |p| p[7] = 1)),
+        ("udp-length-7", datagram(&packet, |p| p[24..26].copy_from_slice(&[0, 7]))),
+        ("udp-length-beyond", datagram(&packet, |p| p[24..26].copy_from_slice(&[0xff, 0xff]))),
+        ("udp-source-port-0", datagram(&packet, |p| p[20..22].fill(0))),
+        ("udp-no-checksum", datagram(&packet, |p| p[26..28].fill(0))),
+        ("udp-wrong-checksum", datagram(&packet, |p| p[27] ^= 1)),
+    ]
+}
+
+fn wire_formats(labels: &Value, ctrl: &Value, session: &Value) {
+    for (name, scheme) in labels["schemes"].as_object().unwrap() {
+        let bytes = hex(scheme["serialized_hex"].as_str().unwrap());
+        save("wire_formats", &format!("scheme-{name}"), &bytes);
+    }
+    for (index, bytes) in rows(&labels["switch"], 24, "in").iter().enumerate() {
+        save("wire_formats", &format!("switch-{index:02}"), bytes);
+    }
+    for (index, bytes) in rows(&ctrl["responder"], 16, "in").iter().enumerate() {
+        save("wire_formats", &format!("control-{index:02}"), &bytes[12.min(bytes.len())..]);
+    }
+    for (index, frame) in session["frames"].as_array().into_iter().flatten().enumerate() {
+        for value in frame.as_object().unwrap().values().filter_map(Value::as_str) {
+            if value.len() > 60 && value.bytes().all(|c| c.is_ascii_hexdigit()) {
+                save("wire_formats", &format!("beacon-{index}-{}", value.len() / 2), &hex(value));
+            }
+        }
+    }
+    for (name, packet) in hostile_datagrams() {
+        save("wire_formats", name, &packet);
+    }
+    save("wire_formats", "key", b"fwkj8mwncn0z6ykzbh4bhrpfjxg5t5gjg8m9jm8k5k0hs1vfp8s0.k");
+    // 31 forms asked for, none there; widths that add up to more than a label.
+    save("wire_formats", "scheme-cut", &[0xff, 0xff]);
+    save("wire_formats", "scheme-wide", &[0xff; 40]);
+}
+
+fn burst(labels: &Value, ctrl: &Value) {
+    let all = |list: &[Vec<u8>], op: u8| -> Vec<u8> {
+        list.iter().enumerate().flat_map(|(i, bytes)| step(op, i as u8, bytes)).collect()
+    };
+    save("burst", "switch-rows", &all(&rows(&labels["switch"], 48, "in"), 1));
+    save("burst", "responder-rows", &all(&rows(&ctrl["responder"], 24, "in"), 1));
+    save("burst", "error-rows", &all(&rows(&ctrl["switch_errors"], 24, "in"), 1));
+    save("burst", "router-rows", &all(&rows(&labels["switch"], 24, "in"), 2));
+    let mut frames = Vec::new();
+    for (_, packet) in hostile_datagrams() {
+        for port in 0..2 {
+            frames.extend(step(
+                0,
+                port,
+                &[&[4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2, 8, 0], &packet[..]].concat(),
+            ));
+        }
+    }
+    save("burst", "hostile-datagrams", &frames);
+    let mut runts = Vec::new();
+    for len in [0usize, 1, 13, 14, 17, 18, 19, 20, 31, 32] {
+        let mut frame = vec![0xff; 12];
+        frame.extend([0x81, 0, 0, 7, 0xfc, 0, 0, 0, 0, 6, 0xfc, 0]);
+        frame.resize(32, 0);
+        runts.extend(step(0, 0, &frame[..len]));
+    }
+    save("burst", "runts", &runts);
+    // Back and forth over the cable, until the limit; then a queue that overflows, and its turn to send.
+    let bounce = u64::from_str_radix("4424424424424420", 16).unwrap();
+    let mut steps = step(1, 0, &ping(bounce));
+    for label in [0, 1, 0x13, 0x15, 0x17, u64::MAX, 1 << 63, 0x8000_0000_0000_0001] {
+        steps.extend(step(1, 0, &ping(label)));
+        steps.extend(step(2, 0, &ping(label)));
+        steps.extend(step(2, 2, &ping(label)));
+    }
+    save("burst", "labels", &steps);
+    let mut flood: Vec<u8> = (0..24).flat_map(|_| step(2, 0, &ping(0x10))).collect();
+    flood.extend(step(3, 0, &[]));
+    flood.extend(step(2, 0, &ping(0x10)));
+    save("burst", "queue-overflow", &flood);
+    save("burst", "longest", &step(1, 0, &[&ping(0x10)[..], &[0xaa; 1600]].concat()));
+}
+
+fn control_messages(ctrl: &Value) {
+    for (name, list, op) in [("responder", "responder", 0), ("errors", "switch_errors", 1)] {
+        for (index, part) in rows(&ctrl[list], 48, "in").chunks(12).enumerate() {
+            let steps: Vec<u8> = part.iter().flat_map(|bytes| step(op, 5, bytes)).collect();
+            save("control", &format!("{name}-{index}"), &steps);
+        }
+    }
+    // Every type with bodies of every small length, checksum right.
+    let mut steps = Vec::new();
+    for kind in 0..16 {
+        for len in [0usize, 4, 7, 8, 40, 47, 56, 72, 200] {
+            let mut packet = ping(1);
+            packet.resize(20 + len, 0);
+            steps.extend(step(2, kind, &packet));
+        }
+    }
+    save("control", "every-type", &steps);
+    let pong = Ping { magic: magic::PONG.into(), version: PROTOCOL_VERSION.into() };
+    let unasked = control::packet(Header::new(1, 0), kind::PONG, &pong, &[0; 8]);
+    save("control", "pong-nobody-asked-for", &step(0, 0, &unasked));
+    save("control", "error-about-runt", &[step(1, 5, &[0; 11]), step(1, 5, &[0; 15])].concat());
+}
+
+fn protocol() {
+    let spec: Spec = toml::from_str(include_str!("../src/box.toml")).unwrap();
+    let ping = Request::Ping { vswitch: "red".into(), label: 0x13, timeout_ms: 5 };
+    save("protocol", "hello", &encode(&Hello { version: 1 }).unwrap());
+    save("protocol", "apply", &encode(&Request::Apply(spec.clone())).unwrap());
+    save("protocol", "status", &encode(&Request::Status).unwrap());
+    save("protocol", "ping", &encode(&ping).unwrap());
+    save("protocol", "tap", &encode(&Request::Tap(Default::default())).unwrap());
+    save("protocol", "refused", &encode(&Reply::Refused("no such port".into())).unwrap());
+    save("protocol", "spec", &encode(&Reply::Spec(spec)).unwrap());
+    save("protocol", "length-4g", &[0xff; 4]);
+    // A list that claims 2⁶³ vswitches.
+    let claim = [0u8, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    save("protocol", "list-of-2-63", &[&11u32.to_le_bytes()[..], &claim].concat());
+}
+
+fn spec() {
+    let text = include_str!("../src/box.toml");
+    let good: Spec = toml::from_str(text).unwrap();
+    save("spec", "box.toml", text.as_bytes());
+    save("spec", "box.postcard", &postcard::to_extend(&good, Vec::new()).unwrap());
+    let edits = [
+        ("same-number-twice", "number = 2\nrole", "number = 0\nrole"),
+        ("number-1", "number = 9", "number = 1"),
+        ("number-beyond-scheme", "number = 9", "number = 60000"),
+        ("no-such-port", "\"p1\"", "\"p9\""),
+        ("families-differ", "[2001:db8::2]:4001", "192.0.2.7:1"),
+        ("port-0", "192.0.2.1:4000", "192.0.2.1:0"),
+        ("group-peer", "02:bb:00:00:00:00", "ff:ff:ff:ff:ff:ff"),
+        ("same-name", "\"blue\"\ntenant", "\"red\"\ntenant"),
+        ("cable-to-itself", "vswitch = \"blue\", vif = 2", "vswitch = \"red\", vif = 4"),
+        ("cable-on-link", "vswitch = \"red\", vif = 4", "vswitch = \"red\", vif = 0"),
+        ("vlan-4095", "vlan = 7", "vlan = 4095"),
+        ("mtu-0", "mtu = 600", "mtu = 0"),
+        ("key-cut", ".k\"", "\""),
+    ];
+    for (name, from, to) in edits {
+        let edited = text.replace(from, to);
+        assert_ne!(edited, text, "{name}");
+        save("spec", name, edited.as_bytes());
+    }
+    let forms =
+        |forms: &str| text.replace("scheme = \"f8\"", &format!("scheme = {{ forms = [{forms}] }}"));
+    let form = |bits: u32, prefix_len: u32, prefix: u32| {
+        format!("{{ bit_count = {bits}, prefix_len = {prefix_len}, prefix = {prefix} }}")
+    };
+    save("spec", "forms-none", forms("").as_bytes());
+    save("spec", "forms-15-bits", forms(&form(15, 0, 0)).as_bytes());
+    save("spec", "forms-16-bits", forms(&form(16, 0, 0)).as_bytes());
+    save("spec", "forms-255-bits", forms(&form(255, 255, u32::MAX)).as_bytes());
+    let two = format!("{}, {}", form(3, 1, 1), form(12, 2, 0));
+    save("spec", "forms-two", forms(&two).as_bytes());
+    save(
+        "spec",
+        "forms-ambiguous",
+        forms(&format!("{}, {}", form(3, 1, 1), form(8, 2, 3))).as_bytes(),
+    );
+}

@@ -11,15 +11,28 @@
 //! and again is duplicated. So a caller can check `sent = received + named drops + the kernel's drops`.
 #![forbid(unsafe_code)]
 
+pub mod af_packet;
+pub mod af_xdp;
+pub mod forge;
+pub mod generator;
 pub mod link;
+pub mod pace;
 pub mod payload;
+pub mod report;
 pub mod rng;
 pub mod scenario;
 pub mod sink;
+pub mod station;
 pub mod through;
 pub mod tracker;
+pub mod wire_end;
 
+pub use forge::{Forger, Kind};
+pub use generator::{Generator, Load, Offer, Sent};
 pub use link::{Link, Template};
+pub use report::Report;
 pub use scenario::{Arrival, Scenario, Sizes, Stream};
 pub use sink::{Accounts, Snapshot, StreamAccount};
+pub use station::{PortReport, Station, Timing, View};
 pub use tracker::Tracker;
+pub use wire_end::WireEnd;

@@ -1,2 +1,2 @@
-//! Tests that span crates.
+//! Tests that span crates: see `tests/`.
 #![forbid(unsafe_code)]

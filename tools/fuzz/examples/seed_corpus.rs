@@ -139,7 +139,7 @@ fn burst(labels: &Value, ctrl: &Value) {
     }
     save("burst", "runts", &runts);
     // Back and forth over the cable, until the limit; then a queue that overflows, and its turn to send.
-    let bounce = u64::from_str_radix("4424424424424420", 16).unwrap();
+    let bounce = 0x0010_2902_9029;
     let mut steps = step(1, 0, &ping(bounce));
     for label in [0, 1, 0x13, 0x15, 0x17, u64::MAX, 1 << 63, 0x8000_0000_0000_0001] {
         steps.extend(step(1, 0, &ping(label)));
@@ -147,11 +147,30 @@ fn burst(labels: &Value, ctrl: &Value) {
         steps.extend(step(2, 2, &ping(label)));
     }
     save("burst", "labels", &steps);
-    let mut flood: Vec<u8> = (0..24).flat_map(|_| step(2, 0, &ping(0x10))).collect();
+    let mut flood: Vec<u8> = (0..24).flat_map(|_| step(2, 0, &ping(0x13))).collect();
     flood.extend(step(3, 0, &[]));
-    flood.extend(step(2, 0, &ping(0x10)));
+    flood.extend(step(2, 0, &ping(0x13)));
     save("burst", "queue-overflow", &flood);
-    save("burst", "longest", &step(1, 0, &[&ping(0x10)[..], &[0xaa; 1600]].concat()));
+    ethernet_frames();
+    save("burst", "longest", &step(1, 0, &[&ping(0xa2)[..], &[0xaa; 1200]].concat()));
+}
+
+/// A good frame of the first link, and one with each part of its headers wrong.
+fn ethernet_frames() {
+    let mut good =
+        vec![0x02, 0xaa, 0, 0, 0, 0, 0x02, 0xbb, 0, 0, 0, 0, 0xfc, 0, 0, 0, 0, 0, 0xfc, 0];
+    let packet = ping(0x15);
+    good[17] = packet.len() as u8 + 6;
+    good.extend(packet);
+    let mut steps = step(0, 0, &good);
+    for place in [0, 1, 5, 11, 12, 14, 15, 16, 17, 18, 27, 28, 29] {
+        let mut bent = good.clone();
+        bent[place] ^= 0xfe;
+        steps.extend(step(0, 0, &bent));
+    }
+    let tagged = [&good[..12], &[0x81, 0, 0, 9], &good[12..]].concat();
+    steps.extend([step(0, 0, &tagged), step(0, 1, &tagged)].concat());
+    save("burst", "bent-headers", &steps);
 }
 
 fn control_messages(ctrl: &Value) {

@@ -85,9 +85,7 @@ fn one_step<'a>(
     cables: u32,
 ) -> (Step, Option<&'a Record>) {
     let label = label_of(packet);
-    let director = rules.schemes.decode(rules.schemes.tables(from.scheme()), label);
-    let width = u8::try_from(director.width()).unwrap_or(u8::MAX);
-    let director = Some((director.number(), width)).filter(|_| !director.is_none());
+    let director = switch::first_director(rules, from, label);
     let vswitch =
         rules.vswitch(from.vswitch()).map(|vswitch| vswitch.name.clone()).unwrap_or_default();
     let step = |end| Step { vswitch, from: from.number(), label, director, end };

@@ -17,7 +17,7 @@ pub(crate) use endpoints::{Endpoints, UdpLinks};
 pub(crate) use links::Links;
 pub use record::LinkKind;
 pub(crate) use record::{LinkKey, MAP_ENTRIES_MAX, NO_SLOT, Record, RecordParts, UNTAGGED};
-pub(crate) use schemes::{Return, SCHEMES_MAX, Schemes};
+pub(crate) use schemes::{Director, Narrow, Return, SCHEMES_MAX, Schemes};
 
 use dataplane_api::{Generation, MacAddress, PortId, Role, VifId, VswitchId, WorkerId};
 use std::collections::BTreeMap;
@@ -200,6 +200,13 @@ impl Rules {
     /// Own UDP addresses of a port: what its filter lets through.
     pub fn own_udp(&self, port: PortId) -> impl Iterator<Item = SocketAddr> {
         self.udp.own(port)
+    }
+
+    /// Place of a vif's record, for the switch step alone ([`crate::switch::switch`]); [`crate::switch::NOWHERE`] if
+    /// there is none.
+    #[must_use]
+    pub fn slot(&self, vif: VifId) -> u32 {
+        self.slots.get(vif.index()).copied().unwrap_or(NO_SLOT)
     }
 
     /// Bytes of the tables that packets touch.

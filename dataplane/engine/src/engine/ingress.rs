@@ -416,9 +416,7 @@ fn record_step<F, T: Tap>(
     label_in: u64,
     bytes: &[u8],
 ) {
-    let bits =
-        call.rules.schemes.decode(call.rules.schemes.tables(from.scheme()), label_in).width();
-    let bits = u8::try_from(bits).unwrap_or(u8::MAX);
+    let bits = switch::first_director(call.rules, from, label_in).map_or(0, |(_, bits)| bits);
     // A packet of the vswitch's own router has no ingress vif; its first step is told from the egress vif alone.
     let from = known(from).unwrap_or_else(|| to.vif());
     let event =

@@ -1,10 +1,11 @@
 //! Ethernet links by what a frame says: a keyed hash table of cache lines, never more than two of them looked at.
 
-use super::numbers::index;
+use super::numbers::index as index_of;
 use super::record::{LinkKey, NO_SLOT, Record};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Two records in a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
 #[repr(C, align(64))]
 struct Line([Record; 2]);
 
@@ -24,7 +25,7 @@ pub(crate) struct Links {
 /// Rebuilt with another seed this often before giving up. One attempt fails with a probability below 2⁻²⁰.
 const SEEDS_MAX: u64 = 64;
 /// Moves to make room for one link before another seed is tried.
-const MOVES_MAX: usize = 512;
+const MOVES_MAX: u64 = 512;
 
 impl Links {
     /// Places `ethernet` in the table and `others` behind it; returns the slots of both, in order.
@@ -64,6 +65,7 @@ impl Links {
     /// Puts one link into the first line with room; moves others on if there is none.
     fn place(&self, ethernet: &[Record], placed: &mut [u32], index: u32) -> Option<()> {
         let mut index = index;
+        let mut left = None;
         for moves in 0..MOVES_MAX {
             let homes = self.homes(ethernet[index as usize].key());
             let free = homes
@@ -74,9 +76,11 @@ impl Links {
                 placed[slot] = index;
                 return Some(());
             }
-            // Four candidates, taken in turn so that two links do not push each other about for ever.
-            let victim = 2 * homes[moves & 1] + (moves >> 1 & 1);
-            std::mem::swap(&mut placed[victim], &mut index);
+            // A walk: never back to the line it was just pushed out of, and by chance between the two in the next.
+            let line = *homes.iter().find(|line| Some(**line) != left).unwrap_or(&homes[0]);
+            let half = index_of(mix(self.seed[1] ^ moves) & 1);
+            std::mem::swap(&mut placed[2 * line + half], &mut index);
+            left = Some(line);
         }
         None
     }
@@ -101,7 +105,7 @@ impl Links {
 
     fn homes(&self, key: LinkKey) -> [usize; 2] {
         let hash = self.hash(key);
-        [index(hash & self.mask), index(hash >> 32 & self.mask)]
+        [index_of(hash & self.mask), index_of(hash >> 32 & self.mask)]
     }
 
     /// Slot of the link that a frame came in on.
@@ -116,7 +120,7 @@ impl Links {
 
     #[inline]
     fn find_in(&self, line: u64, key: LinkKey) -> u32 {
-        let Some(Line([a, b])) = self.lines.get(index(line)) else { return NO_SLOT };
+        let Some(Line([a, b])) = self.lines.get(index_of(line)) else { return NO_SLOT };
         let (in_a, in_b) = (a.matches(key), b.matches(key));
         // A mask of 32 bits at most: slots are u32.
         let slot = u32::try_from(2 * line).unwrap_or(NO_SLOT) | u32::from(in_b);
@@ -129,7 +133,14 @@ impl Links {
         Some(&line.0[(slot % 2) as usize])
     }
 
-    /// Lines of memory.
+    /// All records by slot. Once a burst; an index is cheaper than [`Self::get`].
+    #[inline]
+    pub(crate) fn records(&self) -> &[Record] {
+        // Lines are records laid end to end, so this always succeeds.
+        <[Record]>::ref_from_bytes(self.lines.as_bytes()).unwrap_or_default()
+    }
+
+    /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
     }
@@ -147,4 +158,46 @@ fn mix(seed: u64) -> u64 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{LinkKind, RecordParts, UNTAGGED};
+    use dataplane_api::{MacAddress, PortId, Role};
+
+    fn record(n: u32) -> Record {
+        let [a, b, c, d] = n.to_be_bytes();
+        let (own, peer) = (MacAddress([2, 0, 0, 0, a, b]), MacAddress([2, 0, 0, 0, c, d]));
+        Record::new(&RecordParts {
+            kind: LinkKind::Ethernet,
+            key: LinkKey::new(PortId(3), UNTAGGED, own, peer),
+            role: Role::Customer,
+            allow: 0,
+            map_start: 0,
+            map_len: 0,
+            scheme: 0,
+            vif: 0,
+            vswitch: 0,
+            number: 0,
+            mtu: 0,
+            owner: 0,
+            epoch: 0,
+        })
+    }
+
+    #[test]
+    fn a_full_box_of_links_with_neighbouring_addresses_is_found_again_in_two_lines() {
+        let ethernet: Vec<Record> = (0..65_536).map(record).collect();
+        let (links, slots) = Links::build(&ethernet, &[record(70_000)], 1).unwrap();
+        let mut in_first = 0;
+        for (record, slot) in ethernet.iter().zip(&slots) {
+            assert_eq!(links.find(record.key()), *slot);
+            assert_eq!(links.get(*slot), Some(record));
+            in_first += usize::from(links.homes(record.key())[0] == (*slot / 2) as usize);
+        }
+        assert!(in_first > 54_000, "{in_first} of 65536 in their first line");
+        assert_eq!(links.find(record(70_000).key()), NO_SLOT, "only found by its slot");
+        assert_eq!(links.get(slots[65_536]), Some(&record(70_000)));
+    }
 }

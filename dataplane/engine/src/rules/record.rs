@@ -1,6 +1,7 @@
 //! What the packet path knows of one vif: 32 bytes, two to a cache line.
 
 use dataplane_api::{MacAddress, PortId, Role, VifId, VswitchId, WorkerId};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// No 802.1Q tag, in a [`Record`]'s key. Real tags are 1..=4094.
 pub(crate) const UNTAGGED: u16 = 0;
@@ -68,7 +69,7 @@ impl LinkKey {
 ///
 /// `class` holds, from bit 0: [`LinkKind`] (2 bits), the vif's role (2 bits), the roles that packets from it may leave
 /// to (3 bits, bit = role), the link's port needs UDP checksums (1 bit).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Record {
     /// Ethernet: the [`LinkKey`]. UDP: its index in the endpoint table. Cable: the slot of the other end.

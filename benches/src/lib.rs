@@ -1,2 +1,13 @@
 //! Measurements: the switch step, the pipeline, the whole box.
+//!
+//! A figure is the median over rounds in which the things that are compared take turns, so that a clock step or a
+//! neighbour on the machine hits all of them. A number without its machine is not a number: [`report::Report`] has both.
 #![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod frames;
+pub mod report;
+pub mod rounds;
+pub mod switch;
+pub mod tenants;
+pub mod testpmd;

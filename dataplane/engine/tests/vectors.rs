@@ -2,6 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::tests_outside_test_module,
+    clippy::wildcard_enum_match_arm,
     clippy::panic,
     unreachable_pub,
     reason = "a test that cannot go on has failed"

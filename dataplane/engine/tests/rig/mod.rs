@@ -88,8 +88,8 @@ impl Rig {
     }
 
     pub fn with_ports(spec: &Spec, ports: &[PortFacts]) -> Self {
-        let rules = Compiler::new(64, 4096, 0x1234_5678_9abc_def0).compile(spec, ports).unwrap();
-        let layout = Layout { ports: ports.len(), vifs: 4096, vswitches: 64 };
+        let rules = Compiler::new(8, 512, 0x1234_5678_9abc_def0).compile(spec, ports).unwrap();
+        let layout = Layout { ports: ports.len(), vifs: 512, vswitches: 8 };
         let config = EngineConfig {
             layout,
             queue_frames: 256,

@@ -71,6 +71,8 @@ struct Scratch {
     ingress: [u32; BURST_MAX],
     /// Slot of the egress vif.
     egress: [u32; BURST_MAX],
+    /// What policy and egress link say; meant where there is an egress.
+    admitted: [Result<Class, DropReason>; BURST_MAX],
     /// As received; kept for the tap only.
     labels: [u64; BURST_MAX],
 }
@@ -91,6 +93,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 arrivals: [Ok(Arrival::NONE); BURST_MAX],
                 ingress: [NO_SLOT; BURST_MAX],
                 egress: [NO_SLOT; BURST_MAX],
+                admitted: [Ok(Class::Free); BURST_MAX],
                 labels: [0; BURST_MAX],
             },
             next_packet: 0,
@@ -112,6 +115,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         self.classify(&mut call, port, first, burst);
         self.open(&call, burst);
         self.switch(&call, burst);
+        self.admit(&call, burst);
         self.settle(&mut call, port, first, burst);
     }
 
@@ -153,6 +157,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let first = self.number_packets(opened.len());
         self.open(&call, &mut opened);
         self.switch(&call, &mut opened);
+        self.admit(&call, &opened);
         self.settle(&mut call, PortId(0), first, &mut opened);
     }
 

@@ -11,7 +11,7 @@ use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter};
 use dataplane_api::limits::BURST_MAX;
 use dataplane_api::protocol::TapEvent;
-use dataplane_api::{DropReason, PortId};
+use dataplane_api::{DropReason, PortId, VifId};
 use wire::buf::Packet;
 
 impl<F: Packet, B: Bank> Engine<F, B> {
@@ -34,6 +34,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let room = room.min(tx.remaining_capacity());
         let (before, mut bytes) = (tx.len(), 0);
+        let mut sent: Burst<(VifId, usize)> = Burst::new();
         // Dropped ones make room for others, within a burst.
         for _ in 0..BURST_MAX {
             if tx.len() - before >= room {
@@ -54,9 +55,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             if T::ON {
                 tap.record(packet.into(), TapEvent::Sent { port, vif }, frame.bytes());
             }
-            self.counts.sent(vif, frame.len());
-            bytes += frame.len() as u64;
+            sent.push((vif, frame.len()));
             tx.push(frame);
+        }
+        // Apart, so that the counters' cache lines come in together.
+        for (vif, len) in sent {
+            self.counts.sent(vif, len);
+            bytes += len as u64;
         }
         self.counts.port(port, PortCounter::TxFrames, (tx.len() - before) as u64);
         self.counts.port(port, PortCounter::TxBytes, bytes);

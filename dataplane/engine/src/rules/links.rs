@@ -118,6 +118,12 @@ impl Links {
         if first != NO_SLOT { first } else { self.find_in(hash >> 32 & self.mask, key) }
     }
 
+    /// Loads the line where a link is likely to be, and decides nothing.
+    #[inline]
+    pub(crate) fn touch(&self, key: LinkKey) -> u64 {
+        self.lines.get(index_of(self.hash(key) & self.mask)).map_or(0, |line| line.0[0].key().low)
+    }
+
     #[inline]
     fn find_in(&self, line: u64, key: LinkKey) -> u32 {
         let Some(Line([a, b])) = self.lines.get(index_of(line)) else { return NO_SLOT };

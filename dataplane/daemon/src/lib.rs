@@ -1,2 +1,32 @@
-//! The process that moves packets: wiring of workers, slow path and management.
+//! The process that moves packets: a configuration becomes a plan, the plan becomes threads, and a spec says what
+//! they do. Only wiring: what happens to a packet is in `engine`, how it gets here in `io`.
+//!
+//! ```text
+//!              socket ◄──► management ──tables──► workers ◄──rings──► each other
+//!  spec on disk ◄──────────────┘  ▲                 │ ▲
+//!                                 └── pongs, taps ──┘ └──rings──► slow path
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod check;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod counters;
+mod dataplane;
+pub mod machine;
+mod management;
+mod manager;
+pub mod plan;
+mod ports;
+mod slow_path;
+pub mod store;
+mod tables;
+mod taps;
+mod worker;
+
+pub use check::{Finding, Level, check};
+pub use config::Config;
+pub use dataplane::{Dataplane, Hosting, Memory, StopHandle, run};
+pub use plan::Plan;
+pub use ports::MemoryPorts;

@@ -1,0 +1,183 @@
+//! A synchronous client of the management socket, for the command line and for tests.
+
+use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
+use dataplane_api::{Generation, Spec, Status};
+use serde::{Serialize, de::DeserializeOwned};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a reply may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket failed, or the process closed it.
+    #[error("management socket: {0}")]
+    Socket(#[from] io::Error),
+    /// The process sent what cannot be read.
+    #[error("management socket: {0}")]
+    Protocol(#[from] protocol::ProtocolError),
+    /// The process speaks another version.
+    #[error(
+        "the process speaks version {found} of the contract, this program speaks {API_VERSION}"
+    )]
+    Version {
+        /// The version of the process.
+        found: u32,
+    },
+    /// The process said no.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The process answered something else.
+    #[error("the answer does not belong to the question")]
+    Unexpected,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// Connects and agrees on the version.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        let mut client = Self { stream, received: Vec::new() };
+        client.send(&Hello { version: API_VERSION })?;
+        let hello: Hello = client.receive()?;
+        if hello.version == API_VERSION {
+            Ok(client)
+        } else {
+            Err(ClientError::Version { found: hello.version })
+        }
+    }
+
+    /// Makes `spec` the spec in force.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the reason; nothing changed then.
+    pub fn apply(&mut self, spec: Spec) -> Result<Generation, ClientError> {
+        match self.ask(&Request::Apply(spec))? {
+            Reply::Accepted(generation) => Ok(generation),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The spec in force.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn spec(&mut self) -> Result<Spec, ClientError> {
+        match self.ask(&Request::Spec)? {
+            Reply::Spec(spec) => Ok(spec),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The observed state.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.ask(&Request::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Round trip in nanoseconds and the answering node's version; `None` if nothing came in time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ping(
+        &mut self,
+        vswitch: &str,
+        label: u64,
+        timeout: Duration,
+    ) -> Result<Option<(u64, u32)>, ClientError> {
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        self.stream.set_read_timeout(Some(REPLY_TIMEOUT + timeout))?;
+        match self.ask(&Request::Ping { vswitch: vswitch.to_owned(), label, timeout_ms })? {
+            Reply::Pong { nanos, version } => Ok(Some((nanos, version))),
+            Reply::NoPong => Ok(None),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// From now on the process sends what happens to packets that match.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tap(mut self, filter: TapFilter) -> Result<TapRecords, ClientError> {
+        self.send(&Request::Tap(filter))?;
+        Ok(TapRecords { client: self })
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn send(&mut self, message: &impl Serialize) -> Result<(), ClientError> {
+        Ok(self.stream.write_all(&protocol::encode(message)?)?)
+    }
+
+    fn receive<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some((message, taken)) = protocol::decode(&self.received)? {
+                self.received.drain(..taken);
+                return Ok(message);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What happens to packets; ends with the connection.
+#[derive(Debug)]
+pub struct TapRecords {
+    client: Client,
+}
+
+impl TapRecords {
+    /// The next record; `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<TapRecord>, ClientError> {
+        self.client.stream.set_read_timeout(Some(timeout))?;
+        match self.client.receive() {
+            Ok(Reply::Tap(record)) => Ok(Some(record)),
+            Ok(other) => Err(unexpected(other)),
+            Err(ClientError::Socket(error))
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other reply is one that was not asked for")]
+fn unexpected(reply: Reply) -> ClientError {
+    match reply {
+        Reply::Refused(why) => ClientError::Refused(why),
+        _ => ClientError::Unexpected,
+    }
+}

@@ -1,0 +1,534 @@
+//! The running process: built from a plan, served by the calling thread, stopped by a signal or a handle.
+
+use crate::config::Config;
+use crate::counters::SharedCounters;
+use crate::machine;
+use crate::management::{Event, SIGNALS, Server, WAKER};
+use crate::manager::Manager;
+use crate::plan::{self, Plan, SLOW_PATH_FRAMES, port_id, worker_id, workers_of};
+use crate::ports::{self, MemoryPorts};
+use crate::slow_path::{PingRequest, PingResult, SlowPath};
+use crate::store::Store;
+use crate::tables::Tables;
+use crate::taps::{RING_RECORDS, Seen, WorkerTap};
+use crate::worker::{self, Bell, Mesh, Parts, Stop, Worker};
+use anyhow::Context;
+use dataplane_api::Spec;
+use dataplane_api::protocol::{Reply, Request};
+use engine::slow_path::Responder;
+use engine::{Compiler, EngineConfig, NextHops, PortFacts, Rules};
+use io::{Depot, Pool, Umem, UmemConfig};
+use mio::{Events, Interest, Poll};
+use nix::sys::signal::Signal;
+use sd_notify::NotifyState;
+use signal_hook_mio::v1_0::Signals;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use sync::counters::Bank;
+use sync::hand_off::{Receiver, ring};
+use sync::publish::publish;
+use sync::waker::{self, Waker};
+
+/// Between two looks at ports, filters and patience.
+const TEND_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Runs a dataplane on the calling thread until SIGTERM or SIGINT.
+///
+/// `spec`: the spec to start with, unless a newer one was kept on disk.
+///
+/// # Errors
+/// What cannot work, in a sentence.
+pub fn run(config: &Config, spec: Option<Spec>) -> anyhow::Result<()> {
+    let plan = plan::plan(config, &machine::look(config)?)?;
+    let memory = Memory::allocate(&plan)?;
+    Dataplane::start(plan, memory, MemoryPorts::new(), spec, Hosting::Process)?.serve()
+}
+
+/// Whether the process is the dataplane's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosting {
+    /// Its own: signals stop it, rights it does not need are given up.
+    Process,
+    /// A guest in a test or bench: nothing of the process is touched.
+    Guest,
+}
+
+/// Frame memory, which lives until the process ends.
+#[derive(Debug)]
+pub struct Memory {
+    /// The mapping.
+    pub umem: &'static Umem,
+    /// Its frames.
+    pub frames: Pool<'static>,
+    notices: Vec<String>,
+}
+
+impl Memory {
+    /// Maps what the plan asks for.
+    ///
+    /// # Errors
+    /// There is not so much.
+    pub fn allocate(plan: &Plan) -> anyhow::Result<Self> {
+        let bytes = (plan.frames * plan.chunk_size) as u64;
+        let mut notices: Vec<String> = machine::raise_memlock(bytes).into_iter().collect();
+        let config = UmemConfig { chunk_size: plan.chunk_size, chunks: plan.frames };
+        let umem: &'static Umem = Box::leak(Box::new(Umem::new(config)?));
+        if umem.pages() == io::PageKind::Small {
+            notices.push("frame memory got small pages, which are slower: reserve huge pages (vm.nr_hugepages)".to_owned());
+        }
+        Ok(Self { umem, frames: umem.frames()?, notices })
+    }
+}
+
+/// Ends a dataplane from another thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    asked: Arc<AtomicBool>,
+    waker: Arc<mio::Waker>,
+}
+
+impl StopHandle {
+    /// Asks it to drain and end.
+    pub fn stop(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        // A dataplane that cannot be woken looks by itself after a while.
+        drop(self.waker.wake());
+    }
+}
+
+/// Where a worker's tap records arrive.
+#[derive(Debug)]
+struct Tapped {
+    ring: Receiver<Seen>,
+    /// "Asleep" whenever the ring was found empty: the next record rings.
+    sleeper: waker::Sleeper,
+}
+
+/// A dataplane whose threads run.
+pub struct Dataplane {
+    manager: Manager,
+    server: Server,
+    poll: Poll,
+    signals: Option<Signals>,
+    stop_asked: Arc<AtomicBool>,
+    waker: Arc<mio::Waker>,
+    stop: Arc<Stop>,
+    slow_stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+    slow_path: JoinHandle<()>,
+    taps: Vec<Tapped>,
+    pongs: mpsc::Receiver<(u64, PingResult)>,
+}
+
+impl fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataplane").field("manager", &self.manager).finish_non_exhaustive()
+    }
+}
+
+impl Dataplane {
+    /// Opens ports and starts threads.
+    ///
+    /// `memory_ports`: the process' ends of ports whose back end is `memory`.
+    ///
+    /// # Errors
+    /// What cannot work, in a sentence; nothing is left behind then.
+    pub fn start(
+        plan: Plan,
+        memory: Memory,
+        mut memory_ports: MemoryPorts,
+        spec: Option<Spec>,
+        hosting: Hosting,
+    ) -> anyhow::Result<Self> {
+        tracing::info!("{} of frame memory\n{plan}", memory.umem.pages());
+        let Memory { umem, mut frames, mut notices } = memory;
+        notices.extend(plan.notices.iter().cloned());
+        let poll = Poll::new()?;
+        let server = Server::listen(&plan.socket, plan.clients, poll.registry())
+            .with_context(|| format!("listen on {}", plan.socket.display()))?;
+        let store = Store::open(&plan.state_dir)
+            .with_context(|| format!("state in {}", plan.state_dir.display()))?;
+        if let Some(dir) = plan.counters.parent() {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("counters in {}", dir.display()))?;
+        }
+        let workers = plan.workers.len();
+        let counters = SharedCounters::create(&plan.counters, plan.layout, workers)?;
+        let (mut opened, queues) =
+            ports::open(&plan.ports, umem, &mut frames, &mut memory_ports, workers)?;
+
+        let facts: Vec<PortFacts> = plan.ports.iter().map(port_facts).collect();
+        let first = first_rules(&plan, &facts, &store, spec, &mut notices)?;
+        for (index, port) in opened.iter_mut().enumerate() {
+            if let Some(attachment) = &mut port.attachment {
+                attachment.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
+            }
+        }
+        if crate::manager::has_udp(&first.spec) {
+            notices.push("UDP links wait for next hops".to_owned());
+        }
+
+        let ports_up = opened
+            .iter()
+            .zip(&facts)
+            .map(|(port, facts)| !port.has_device || io::netdev::is_up(&facts.name));
+        let tables = Tables {
+            rules: Arc::new(first.rules),
+            next_hops: Arc::new(NextHops::default()),
+            ports_up: ports_up.collect(),
+            watch: None,
+        };
+        let (publisher, mut readers) = publish(tables.clone(), workers + 1);
+        let signals = match hosting {
+            Hosting::Process => {
+                machine::forbid_core_dumps()?;
+                // Threads inherit what is left, so this comes before them.
+                machine::drop_capabilities()?;
+                Some(watch_signals(&poll)?)
+            }
+            Hosting::Guest => None,
+        };
+
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        let (bells, wakers): (Vec<Bell>, Vec<Waker>) =
+            (0..workers).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let slow_thread: Arc<Mutex<Option<thread::Thread>>> = Arc::default();
+        let (slow_waker, slow_sleeper) = waker::pair(unpark(&slow_thread));
+        let Mesh { peers, slow } = worker::mesh(
+            &wakers,
+            &slow_waker,
+            plan.limits.hand_off_frames,
+            plan.limits.punt_frames,
+        );
+
+        let (pings, requests) = mpsc::channel();
+        let (results, pongs) = mpsc::channel();
+        let slow_path_status = Arc::default();
+        let slow_stop = Arc::new(AtomicBool::new(false));
+        let slow_reader = readers.pop().context("a reader for the slow path")?;
+        let slow_path = SlowPath {
+            tables: slow_reader,
+            responder: Responder::new(seed()),
+            workers: slow,
+            frames: frames.split(SLOW_PATH_FRAMES, SLOW_PATH_FRAMES),
+            bank: Bank::new(counters.bank(workers)),
+            layout: plan.layout,
+            requests,
+            results,
+            notify: Arc::clone(&waker),
+            status: Arc::clone(&slow_path_status),
+            sleeper: slow_sleeper,
+            stop: Arc::clone(&slow_stop),
+            waiting: HashMap::new(),
+        };
+
+        let stop = Arc::new(Stop {
+            asked: AtomicBool::new(false),
+            drain: plan.drain,
+            drained: Barrier::new(workers),
+        });
+        let depot = Arc::new(Depot::new(umem));
+        let share = frames.len() / workers;
+        let mut taps = Vec::with_capacity(workers);
+        let mut passed = Vec::with_capacity(workers);
+        let mut threads = Vec::with_capacity(workers);
+        let parts = queues.into_iter().zip(peers).zip(bells).zip(readers);
+        for (index, (((queues, peers), bell), tables)) in parts.enumerate() {
+            let notify = Arc::clone(&waker);
+            // The management thread sleeps in its poll, so every record may ring; mio makes one wake-up of many.
+            let (tap_waker, tap_sleeper) = waker::pair(move || drop(notify.wake()));
+            tap_sleeper.prepare();
+            let (sender, receiver) = ring(RING_RECORDS, tap_waker);
+            let frames_here = if index + 1 == workers { frames.len() } else { share };
+            taps.push(Tapped { ring: receiver, sleeper: tap_sleeper });
+            let version = Arc::new(AtomicU64::new(0));
+            passed.push(Arc::clone(&version));
+            threads.push(Worker::new(Parts {
+                id: worker_id(index),
+                config: engine_config(&plan),
+                bank: Bank::new(counters.bank(index)),
+                tables,
+                tap: WorkerTap::new(sender),
+                queues,
+                pool: frames.split(frames_here, umem.config().chunks),
+                depot: Arc::clone(&depot),
+                peers,
+                bell,
+                idle_rounds: plan.idle_rounds,
+                stop: Arc::clone(&stop),
+                passed: version,
+            }));
+        }
+
+        let slow_path =
+            thread::Builder::new().name("slow-path".to_owned()).spawn(move || slow_path.run())?;
+        if let Ok(mut thread) = slow_thread.lock() {
+            *thread = Some(slow_path.thread().clone());
+        }
+        let workers = threads
+            .into_iter()
+            .zip(&plan.workers)
+            .enumerate()
+            .map(|(index, (worker, core))| start_worker(index, worker, *core))
+            .collect::<std::io::Result<Vec<_>>>()?;
+
+        let mut manager = Manager {
+            started: crate::clock::now(),
+            store,
+            compiler: first.compiler,
+            facts,
+            ports: opened,
+            counters,
+            spec: first.spec,
+            versions: VecDeque::from([(1, tables.rules.generation())]),
+            tables,
+            publisher,
+            wakers: wakers.into_iter().chain([slow_waker]).collect(),
+            passed,
+            refused: None,
+            slow_path: slow_path_status,
+            pings,
+            notices: Vec::new(),
+            filters_until: None,
+            plan,
+        };
+        notices.into_iter().for_each(|notice| manager.notice(notice));
+        let stop_asked = Arc::new(AtomicBool::new(false));
+        Ok(Self {
+            manager,
+            server,
+            poll,
+            signals,
+            stop_asked,
+            waker,
+            stop,
+            slow_stop,
+            workers,
+            slow_path,
+            taps,
+            pongs,
+        })
+    }
+
+    /// Ends this dataplane from another thread.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle { asked: Arc::clone(&self.stop_asked), waker: Arc::clone(&self.waker) }
+    }
+
+    /// Serves the management socket until it is asked to stop; then drains.
+    ///
+    /// # Errors
+    /// The system's, where the poll fails.
+    pub fn serve(mut self) -> anyhow::Result<()> {
+        machine::notify(&[NotifyState::Ready]);
+        let served = self.work();
+        machine::notify(&[NotifyState::Stopping]);
+        self.slow_stop.store(true, Ordering::Relaxed);
+        self.slow_path.thread().unpark();
+        let slow_path = self.slow_path.join();
+        self.stop.asked.store(true, Ordering::Relaxed);
+        self.manager.wakers.iter().for_each(Waker::wake);
+        let ended = self.workers.into_iter().map(JoinHandle::join).fold(slow_path, Result::and);
+        ended.ok().context("a thread of the dataplane panicked")?;
+        served
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
+        let mut events = Events::with_capacity(256);
+        let mut tended = crate::clock::now();
+        while !self.stop_asked.load(Ordering::Relaxed) {
+            match self.poll.poll(&mut events, Some(TEND_INTERVAL)) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other.context("wait for the management socket")?,
+            }
+            if self.signals.as_mut().is_some_and(|signals| signals.pending().next().is_some()) {
+                tracing::info!("asked to stop");
+                return Ok(());
+            }
+            for event in self.server.work(&self.poll, &events) {
+                self.take(event);
+            }
+            self.answer_pings();
+            self.show_taps();
+            let now = crate::clock::now();
+            let passed = Duration::from_nanos(now - tended);
+            if passed >= TEND_INTERVAL {
+                tended = now;
+                self.manager.tend();
+                for event in self.server.close_slow(self.poll.registry(), passed) {
+                    self.take(event);
+                }
+                machine::notify(&[NotifyState::Watchdog]);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) {
+        let (client, request) = match event {
+            Event::Gone(client) => return self.manager.forget(client),
+            Event::Request(client, request) => (client, request),
+        };
+        if !self.server.has(client) {
+            return;
+        }
+        let reply = match request {
+            Request::Apply(spec) => match self.manager.apply(spec) {
+                Ok(generation) => Reply::Accepted(generation),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
+            Request::Spec => Reply::Spec(self.manager.spec.clone()),
+            Request::Status => Reply::Status(Box::new(self.manager.status())),
+            Request::Tap(filter) => match self.manager.watch(client, filter) {
+                Ok(()) => return,
+                Err(why) => Reply::Refused(why),
+            },
+            Request::Ping { vswitch, label, timeout_ms } => {
+                let timeout = u64::from(timeout_ms) * 1_000_000;
+                match self.manager.ping(PingRequest { client, vswitch, label, timeout }) {
+                    Ok(()) => return,
+                    Err(why) => Reply::Refused(why),
+                }
+            }
+        };
+        self.reply(client, &reply);
+    }
+
+    fn reply(&mut self, client: u64, reply: &Reply) {
+        if !self.server.reply(client, reply, self.poll.registry()) {
+            self.manager.forget(client);
+        }
+    }
+
+    fn answer_pings(&mut self) {
+        while let Ok((client, result)) = self.pongs.try_recv() {
+            let reply = match result {
+                PingResult::Pong { nanos, version } => Reply::Pong { nanos, version },
+                PingResult::NoPong => Reply::NoPong,
+                PingResult::Refused(why) => Reply::Refused(why),
+            };
+            self.reply(client, &reply);
+        }
+    }
+
+    fn show_taps(&mut self) {
+        let Self { taps, server, poll, .. } = self;
+        for (index, tapped) in taps.iter_mut().enumerate() {
+            tapped.sleeper.prepare();
+            tapped.ring.pop(RING_RECORDS, |seen| {
+                let record = seen.to_record(worker_id(index));
+                // A client that is behind loses records; one that is gone is forgotten by its own event.
+                let _shown = server.show(seen.watcher(), &Reply::Tap(record), poll.registry());
+            });
+        }
+    }
+}
+
+/// What a process starts with.
+struct First {
+    spec: Spec,
+    rules: Rules,
+    compiler: Compiler,
+}
+
+/// The newest spec that can be compiled: of the file, of the store, or none at all.
+fn first_rules(
+    plan: &Plan,
+    facts: &[PortFacts],
+    store: &Store,
+    configured: Option<Spec>,
+    notices: &mut Vec<String>,
+) -> anyhow::Result<First> {
+    let loaded = store.load();
+    notices.extend(loaded.damage);
+    let compiler = || Compiler::new(plan.limits.vswitches, plan.limits.vifs, seed());
+    let generation = |spec: &Option<Spec>| spec.as_ref().map(|spec| spec.generation);
+    if generation(&loaded.spec) > generation(&configured)
+        && let Some(spec) = loaded.spec
+    {
+        let mut compiler = compiler();
+        match compiler.compile(&spec, facts) {
+            Ok(rules) => {
+                notices.push(format!(
+                    "the spec kept on disk is in force, generation {}",
+                    spec.generation
+                ));
+                return Ok(First { spec, rules, compiler });
+            }
+            Err(error) => notices.push(format!("the spec kept on disk cannot be used: {error}")),
+        }
+    }
+    let mut compiler = compiler();
+    let spec = configured.unwrap_or_default();
+    let rules = compiler.compile(&spec, facts).context("the spec of the configuration")?;
+    if spec != Spec::default() {
+        store.keep(&spec).context("keep the spec on disk")?;
+    }
+    Ok(First { spec, rules, compiler })
+}
+
+/// Unpredictable to the network: the standard library's own random keys, hashed.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+pub(crate) fn port_facts(port: &plan::PortPlan) -> PortFacts {
+    PortFacts {
+        name: port.config.name.clone(),
+        mtu: port.mtu,
+        workers: workers_of(port),
+        untrusted: port.config.untrusted,
+        plain_forced: port.config.plain_forced,
+        vlan_trusted: port.config.vlan_trusted,
+        checksum_partial: port.config.checksum_partial,
+    }
+}
+
+fn engine_config(plan: &Plan) -> EngineConfig {
+    EngineConfig {
+        layout: plan.layout,
+        queue_frames: plan.limits.queue_frames,
+        vswitch_frames: plan.limits.vswitch_frames,
+        punts_per_second: plan.limits.punts_per_second,
+        punt_burst: plan.limits.punt_burst,
+    }
+}
+
+fn watch_signals(poll: &Poll) -> anyhow::Result<Signals> {
+    let mut signals = Signals::new([Signal::SIGTERM as i32, Signal::SIGINT as i32])?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
+}
+
+/// Wakes a thread that is not known yet when its bell is made.
+fn unpark(thread: &Arc<Mutex<Option<thread::Thread>>>) -> impl Fn() + Send + Sync + 'static {
+    let thread = Arc::clone(thread);
+    move || {
+        if let Ok(thread) = thread.lock()
+            && let Some(thread) = thread.as_ref()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+fn start_worker(
+    index: usize,
+    worker: Worker,
+    core: Option<usize>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        if let Some(core) = core
+            && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
+        {
+            tracing::warn!("worker {index} cannot be pinned to core {core}");
+        }
+        worker.run();
+    })
+}

@@ -1,0 +1,347 @@
+//! The management thread's state: the spec in force and everything that follows from it.
+
+use crate::clock;
+use crate::counters::SharedCounters;
+use crate::plan::{Plan, port_id, worker_id};
+use crate::ports::Opened;
+use crate::slow_path::PingRequest;
+use crate::store::Store;
+use crate::tables::Tables;
+use crate::taps::{WATCHERS_MAX, Watch};
+use dataplane_api::protocol::TapFilter;
+use dataplane_api::status::{
+    PortStatus, SlowPathStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
+};
+use dataplane_api::{Generation, LinkSpec, Nanos, PortId, Spec};
+use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
+use io::IoError;
+use io::xdp::PortFilter;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use sync::publish::Publisher;
+use sync::waker::Waker;
+
+/// Notices kept; the oldest go.
+const NOTICES_MAX: usize = 64;
+
+/// Everything the management thread keeps.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    pub(crate) plan: Plan,
+    pub(crate) started: Nanos,
+    pub(crate) store: Store,
+    pub(crate) compiler: Compiler,
+    pub(crate) facts: Vec<PortFacts>,
+    pub(crate) ports: Vec<Opened>,
+    pub(crate) counters: SharedCounters,
+    pub(crate) spec: Spec,
+    pub(crate) tables: Tables,
+    pub(crate) publisher: Publisher<Tables>,
+    /// Versions of the tables that may still be in use, and the generation of each.
+    pub(crate) versions: VecDeque<(u64, Generation)>,
+    /// Wake the workers and the slow path, for news.
+    pub(crate) wakers: Vec<Waker>,
+    /// By worker: the version that it uses and has nothing queued from before.
+    pub(crate) passed: Vec<Arc<AtomicU64>>,
+    pub(crate) refused: Option<(Generation, String)>,
+    pub(crate) slow_path: Arc<Mutex<SlowPathStatus>>,
+    pub(crate) pings: Sender<PingRequest>,
+    pub(crate) notices: Vec<String>,
+    /// Version after which no worker sends or expects what the filters still let in.
+    pub(crate) filters_until: Option<u64>,
+}
+
+/// Why a spec is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error(transparent)]
+    Spec(#[from] engine::SpecError),
+    #[error(transparent)]
+    Filter(#[from] IoError),
+    #[error("the spec cannot be kept on disk: {0}")]
+    Store(#[from] std::io::Error),
+}
+
+/// What a port's program must let in for these rules.
+pub(crate) fn filter_of(rules: &Rules, port: PortId) -> PortFilter {
+    PortFilter {
+        macs: rules.own_macs(port).map(|mac| mac.0).collect(),
+        endpoints: rules.own_udp(port).collect(),
+    }
+}
+
+impl Manager {
+    /// Makes `spec` the spec in force: compiled whole, kept on disk, published. Nothing has changed after an error.
+    pub(crate) fn apply(&mut self, spec: Spec) -> Result<Generation, ApplyError> {
+        let generation = spec.generation;
+        let applied = self.try_apply(spec);
+        match &applied {
+            Ok(()) => self.refused = None,
+            Err(error) => {
+                tracing::warn!("spec of generation {generation} is refused: {error}");
+                self.refused = Some((generation, error.to_string()));
+            }
+        }
+        applied.map(|()| generation)
+    }
+
+    fn try_apply(&mut self, spec: Spec) -> Result<(), ApplyError> {
+        if spec == self.spec && self.tables.rules.generation() == spec.generation {
+            return Ok(());
+        }
+        let mut compiler = self.compiler.clone();
+        let rules = compiler.compile(&spec, &self.facts)?;
+        // The order keeps packets of both generations coming: add, publish, and only later take away.
+        self.add_filters(&rules)?;
+        self.store.keep(&spec)?;
+        self.compiler = compiler;
+        let (vswitches, vifs) = rules.new_ids();
+        self.counters.zero(vswitches, vifs);
+        tracing::info!("spec of generation {} is in force", spec.generation);
+        self.spec = spec;
+        self.tables.rules = Arc::new(rules);
+        self.publish();
+        self.filters_until = self.versions.back().map(|(version, _)| *version);
+        Ok(())
+    }
+
+    fn add_filters(&mut self, rules: &Rules) -> Result<(), IoError> {
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if let Some(attachment) = &mut port.attachment {
+                attachment.add(&filter_of(rules, port_id(index)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the tables as they are now, and wakes whoever sleeps.
+    pub(crate) fn publish(&mut self) {
+        let version = self.publisher.store(self.tables.clone());
+        self.versions.push_back((version, self.tables.rules.generation()));
+        self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// Lowest generation that any worker still uses.
+    fn applied(&self) -> Generation {
+        self.generation_of(self.publisher.applied())
+    }
+
+    fn generation_of(&self, version: u64) -> Generation {
+        let known = self.versions.iter().find(|(at, _)| *at >= version);
+        known.map_or_else(|| self.tables.rules.generation(), |(_, generation)| *generation)
+    }
+
+    /// What is due a few times a second: ports that went up or down, filters and ids that nobody needs any more.
+    pub(crate) fn tend(&mut self) {
+        self.look_at_ports();
+        let applied = self.publisher.applied();
+        self.publisher.reclaim();
+        let passed = self
+            .passed
+            .iter()
+            .map(|version| version.load(Ordering::Acquire))
+            .min()
+            .unwrap_or(applied);
+        let passed = passed.min(applied);
+        if self.versions.iter().any(|(version, _)| *version <= passed) {
+            self.compiler.retire_up_to(self.generation_of(passed));
+        }
+        while self.versions.len() > 1 && self.versions[1].0 <= passed {
+            self.versions.pop_front();
+        }
+        if self.filters_until.is_some_and(|version| version <= applied) {
+            self.filters_until = None;
+            self.remove_filters();
+        }
+    }
+
+    fn remove_filters(&mut self) {
+        let mut failed = Vec::new();
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if let Some(attachment) = &mut port.attachment
+                && let Err(error) =
+                    attachment.remove_others(&filter_of(&self.tables.rules, port_id(index)))
+            {
+                failed.push(error.to_string());
+            }
+        }
+        failed.into_iter().for_each(|notice| self.notice(notice));
+    }
+
+    fn look_at_ports(&mut self) {
+        let is_up = |index: usize, port: &Opened| {
+            !port.has_device || io::netdev::is_up(&self.facts[index].name)
+        };
+        let up: Arc<[bool]> =
+            self.ports.iter().enumerate().map(|(index, port)| is_up(index, port)).collect();
+        if up == self.tables.ports_up {
+            return;
+        }
+        for (index, (now, before)) in up.iter().zip(self.tables.ports_up.iter()).enumerate() {
+            if now != before {
+                tracing::warn!(
+                    "port {} is {}",
+                    self.facts[index].name,
+                    if *now { "up" } else { "down" }
+                );
+            }
+        }
+        self.tables.ports_up = up;
+        self.publish();
+    }
+
+    /// Keeps a sentence for the status, once.
+    pub(crate) fn notice(&mut self, notice: String) {
+        if self.notices.contains(&notice) {
+            return;
+        }
+        tracing::warn!("{notice}");
+        if self.notices.len() >= NOTICES_MAX {
+            self.notices.remove(0);
+        }
+        self.notices.push(notice);
+    }
+
+    /// Sends a ping through the slow path, which reports what became of it.
+    pub(crate) fn ping(&self, request: PingRequest) -> Result<(), String> {
+        self.pings.send(request).map_err(|_gone| "the slow path is gone".to_owned())?;
+        self.wakers.iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Somebody watches.
+    pub(crate) fn watch(&mut self, watcher: u64, filter: TapFilter) -> Result<(), String> {
+        let mut filters = self.filters();
+        filters.retain(|(other, _)| *other != watcher);
+        if filters.len() >= WATCHERS_MAX {
+            return Err(format!("{WATCHERS_MAX} clients watch packets already"));
+        }
+        filters.push((watcher, filter));
+        self.set_filters(filters);
+        Ok(())
+    }
+
+    /// Somebody went away.
+    pub(crate) fn forget(&mut self, watcher: u64) {
+        let mut filters = self.filters();
+        filters.retain(|(other, _)| *other != watcher);
+        if filters.len() != self.filters().len() {
+            self.set_filters(filters);
+        }
+    }
+
+    fn filters(&self) -> Vec<(u64, TapFilter)> {
+        self.tables.watch.as_ref().map_or_else(Vec::new, |watch| watch.filters.clone())
+    }
+
+    fn set_filters(&mut self, filters: Vec<(u64, TapFilter)>) {
+        self.tables.watch = (!filters.is_empty()).then(|| Arc::new(Watch { filters }));
+        self.publish();
+    }
+
+    /// The observed state.
+    pub(crate) fn status(&self) -> Status {
+        let rules = &self.tables.rules;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ns: clock::now() - self.started,
+            accepted: rules.generation(),
+            applied: self.applied(),
+            refused: self.refused.clone(),
+            counters: self.plan.counters.display().to_string(),
+            ports: self.port_statuses(),
+            workers: self.worker_statuses(),
+            vswitches: rules
+                .vswitches()
+                .map(|vswitch| VswitchStatus {
+                    id: vswitch.id,
+                    name: vswitch.name.clone(),
+                    tenant: vswitch.tenant,
+                    public_key: vswitch.key.to_string(),
+                    address: vswitch.address.to_string(),
+                    scheme: vswitch.scheme_name.clone(),
+                })
+                .collect(),
+            vifs: rules
+                .vifs()
+                .map(|vif| vif_status(rules, &self.facts, &self.tables.next_hops, vif))
+                .collect(),
+            slow_path: self.slow_path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            notices: self.notices.clone(),
+        }
+    }
+
+    fn port_statuses(&self) -> Vec<PortStatus> {
+        let ports = self.plan.ports.iter().zip(&self.ports).enumerate();
+        ports
+            .map(|(index, (port, opened))| PortStatus {
+                id: port_id(index),
+                name: port.config.name.clone(),
+                backend: opened.backend.clone(),
+                up: self.tables.ports_up.get(index).copied().unwrap_or(false),
+                mtu: port.mtu,
+                queues: port.queues.clone(),
+                steering: port.steering(self.plan.workers.len()),
+            })
+            .collect()
+    }
+
+    fn worker_statuses(&self) -> Vec<WorkerStatus> {
+        let workers = self.plan.workers.iter().zip(&self.passed).enumerate();
+        workers
+            .map(|(index, (core, passed))| WorkerStatus {
+                id: worker_id(index),
+                core: core.and_then(|core| u32::try_from(core).ok()),
+                generation: self.generation_of(passed.load(Ordering::Acquire)),
+            })
+            .collect()
+    }
+}
+
+fn vif_status(
+    rules: &Rules,
+    facts: &[PortFacts],
+    next_hops: &NextHops,
+    vif: &VifInfo,
+) -> VifStatus {
+    let port = |id: PortId| facts.get(id.index()).map_or("", |facts| facts.name.as_str());
+    let tag = |vlan: Option<u16>| vlan.map_or_else(String::new, |vlan| format!(" vlan {vlan}"));
+    let (link, resolved) = match &vif.link {
+        LinkInfo::Ethernet { port: id, vlan, own: _, peer } => {
+            (format!("ethernet {}{} {peer}", port(*id), tag(*vlan)), true)
+        }
+        LinkInfo::Udp { port: id, vlan, own: _, peer } => (
+            format!("udp {}{} {peer}", port(*id), tag(*vlan)),
+            next_hops.next_hop(vif.id).is_some(),
+        ),
+        LinkInfo::Cable { to } => {
+            let other = rules.vif(*to);
+            let name = other
+                .and_then(|other| rules.vswitch(other.vswitch))
+                .map_or("", |vswitch| &vswitch.name);
+            (format!("cable to {name}:{}", other.map_or(0, |other| other.number)), true)
+        }
+    };
+    VifStatus {
+        id: vif.id,
+        vswitch: vif.vswitch,
+        number: vif.number,
+        role: format!("{:?}", vif.role).to_lowercase(),
+        label: format!("{:016x}", vif.label),
+        link,
+        port: vif.port(),
+        owner: vif.owner,
+        mtu: vif.mtu.into(),
+        resolved,
+    }
+}
+
+/// Links of a spec that ask for something that this process does not follow: shown as notices.
+pub(crate) fn has_udp(spec: &Spec) -> bool {
+    let mut links =
+        spec.vswitches.iter().flat_map(|vswitch| &vswitch.vifs).filter_map(|vif| vif.link.as_ref());
+    links.any(|link| matches!(link, LinkSpec::Udp { .. }))
+}

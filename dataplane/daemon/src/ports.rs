@@ -1,0 +1,106 @@
+//! Opening the plan's ports.
+
+use crate::config::Backend;
+use crate::plan::{PortPlan, port_id};
+use crate::worker::Queue;
+use dataplane_api::WorkerId;
+use io::af_xdp::{AfXdp, AfXdpConfig};
+use io::memory::MemoryPort;
+use io::netdev::Netdev;
+use io::xdp::Attachment;
+use io::{AnyPort, IoError, Pool, PortStatistics, Umem};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Ends of wires inside this process, by port name: one for each of its queues.
+pub type MemoryPorts = BTreeMap<String, Vec<MemoryPort<'static>>>;
+
+/// What the management thread keeps of a port.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The XDP program, where there is one.
+    pub(crate) attachment: Option<Attachment>,
+    /// Back end and mode, in words.
+    pub(crate) backend: String,
+    /// Whether a network device is behind it, which may go down.
+    pub(crate) has_device: bool,
+}
+
+/// Opens all queues of all ports; frames for their fill rings come from `frames`. Returns queues by worker.
+pub(crate) fn open(
+    plan: &[PortPlan],
+    umem: &'static Umem,
+    frames: &mut Pool<'static>,
+    memory: &mut MemoryPorts,
+    workers: usize,
+) -> Result<(Vec<Opened>, Vec<Vec<Queue>>), PortsError> {
+    let mut queues: Vec<Vec<Queue>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut opened = Vec::with_capacity(plan.len());
+    // A socket of the shared memory, which later ones refer to.
+    let mut first: Option<OwnedFd> = None;
+    for (index, port) in plan.iter().enumerate() {
+        let mut give = |worker: &WorkerId, io: AnyPort<'static>| {
+            let (port, seen) = (port_id(index), PortStatistics::default());
+            queues[worker.index()].push(Queue { port, io, seen, pending: 0 });
+        };
+        match port.config.backend {
+            Backend::AfXdp => {
+                let attachment = Attachment::attach(&Netdev::find(&port.config.name)?)?;
+                let mut zero_copy = true;
+                for (queue, worker) in &port.queues {
+                    let config = AfXdpConfig {
+                        queue: *queue,
+                        rx_entries: port.config.rx_entries,
+                        tx_entries: port.config.tx_entries,
+                        tx_pending_max: port.config.tx_pending,
+                    };
+                    let shared = first.as_ref().map(AsFd::as_fd);
+                    let io = AfXdp::open(umem, frames, &attachment, shared, config)?;
+                    zero_copy &= io.is_zero_copy();
+                    if first.is_none() {
+                        first = Some(io.socket().try_clone_to_owned().map_err(PortsError::Share)?);
+                    }
+                    give(worker, AnyPort::AfXdp(io));
+                }
+                let copy = if zero_copy { "zero-copy" } else { "copy" };
+                let backend = format!("af_xdp {} {copy}", attachment.mode());
+                opened.push(Opened { attachment: Some(attachment), backend, has_device: true });
+            }
+            Backend::Memory => {
+                let name = &port.config.name;
+                let ends = memory.remove(name).filter(|ends| ends.len() == port.queues.len());
+                let ends = ends.ok_or_else(|| PortsError::Memory {
+                    port: name.clone(),
+                    queues: port.queues.len(),
+                })?;
+                for ((_, worker), end) in port.queues.iter().zip(ends) {
+                    give(worker, AnyPort::Memory(end));
+                }
+                opened.push(Opened {
+                    attachment: None,
+                    backend: "memory".to_owned(),
+                    has_device: false,
+                });
+            }
+            backend @ (Backend::AfPacket | Backend::Pcap) => {
+                return Err(PortsError::Backend { port: port.config.name.clone(), backend });
+            }
+        }
+    }
+    Ok((opened, queues))
+}
+
+/// A port that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PortsError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error("share the frame memory between sockets: {0}")]
+    Share(std::io::Error),
+    #[error(
+        "port {port}: a memory port has its other end in the same process, with {queues} queue(s), and nobody gave one"
+    )]
+    Memory { port: String, queues: usize },
+    #[error("port {port}: back end {backend:?} is not in this build")]
+    Backend { port: String, backend: Backend },
+}

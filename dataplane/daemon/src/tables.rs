@@ -1,0 +1,18 @@
+//! What the management thread publishes to workers and the slow path, as one value.
+
+use crate::taps::Watch;
+use engine::{NextHops, Rules};
+use std::sync::Arc;
+
+/// Adopted between bursts, whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    /// The spec, compiled.
+    pub(crate) rules: Arc<Rules>,
+    /// Next hops of UDP links.
+    pub(crate) next_hops: Arc<NextHops>,
+    /// By port id: whether the device is up.
+    pub(crate) ports_up: Arc<[bool]>,
+    /// Who watches what; `None` costs nothing.
+    pub(crate) watch: Option<Arc<Watch>>,
+}

@@ -1,0 +1,464 @@
+//! A pinned thread that moves packets: its queues, its engine, its frames. Run to completion; it never waits.
+
+mod idle;
+mod peers;
+
+pub(crate) use idle::Bell;
+pub(crate) use peers::{FromSlow, Mesh, Peers, ToSlow, mesh};
+
+use crate::clock;
+use crate::tables::Tables;
+use crate::taps::WorkerTap;
+use dataplane_api::counters::{Bank as _, Layout, PortCounter, WorkerCounter};
+use dataplane_api::{DropReason, Nanos, PortId, WorkerId};
+use engine::{Engine, NoTap, Outcome, Rules, Tap};
+use idle::Idle;
+use io::{AnyPort, Burst, Depot, Frame, Pool, Port, PortStatistics};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+use sync::counters::Bank;
+use sync::publish::Reader;
+
+/// Rounds between two updates of the counters of rounds.
+const ROUNDS_PER_UPDATE: u64 = 256;
+/// Nanoseconds between two looks at gauges and the kernel's counters, which are system calls.
+const STATISTICS_INTERVAL: Nanos = 200_000_000;
+/// A worker with fewer free frames asks the depot for more.
+const POOL_LOW: usize = 256;
+
+/// A queue of a port.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) port: PortId,
+    pub(crate) io: AnyPort<'static>,
+    pub(crate) seen: PortStatistics,
+    /// Gauge as it was last written.
+    pub(crate) pending: u64,
+}
+
+/// How a process stops.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// Set once.
+    pub(crate) asked: AtomicBool,
+    /// Longest drain.
+    pub(crate) drain: Duration,
+    /// After it, no worker hands anything on.
+    pub(crate) drained: Barrier,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    tables: Reader<Tables>,
+    tap: WorkerTap,
+    idle: Idle,
+    stop: Arc<Stop>,
+    passed: Passed,
+    path: Path,
+}
+
+/// Which version of the tables this worker uses, and has nothing queued from before.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) version: Arc<AtomicU64>,
+    pub(crate) adopted: u64,
+    pub(crate) waiting: bool,
+}
+
+/// What packets pass through.
+#[derive(Debug)]
+struct Path {
+    engine: Engine<Frame<'static>, Bank<'static>>,
+    queues: Vec<Queue>,
+    /// Ports with a queue here, and the first of those queues: what goes out of the port leaves by it.
+    tx: Vec<(PortId, usize)>,
+    /// By place in `tx`: frames that were queued under older tables and still wait.
+    older: Vec<usize>,
+    pool: Pool<'static>,
+    pool_high: usize,
+    depot: Arc<Depot<'static>>,
+    peers: Peers,
+    out: Outcome<Frame<'static>>,
+    rx: Burst<Frame<'static>>,
+    sending: Burst<Frame<'static>>,
+    layout: Layout,
+    rounds: u64,
+    idle_rounds: u64,
+    statistics_at: Nanos,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) id: WorkerId,
+    pub(crate) config: engine::EngineConfig,
+    pub(crate) bank: Bank<'static>,
+    pub(crate) tables: Reader<Tables>,
+    pub(crate) tap: WorkerTap,
+    pub(crate) queues: Vec<Queue>,
+    pub(crate) pool: Pool<'static>,
+    pub(crate) depot: Arc<Depot<'static>>,
+    pub(crate) peers: Peers,
+    pub(crate) bell: Bell,
+    pub(crate) idle_rounds: u32,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) passed: Arc<AtomicU64>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let mut tx: Vec<(PortId, usize)> = Vec::with_capacity(parts.queues.len());
+        for (index, queue) in parts.queues.iter().enumerate() {
+            if tx.iter().all(|(port, _)| *port != queue.port) {
+                tx.push((queue.port, index));
+            }
+        }
+        // Twice its share, so that balancing does not go back and forth.
+        let pool_high = 2 * parts.pool.len().max(POOL_LOW);
+        Self {
+            tables: parts.tables,
+            tap: parts.tap,
+            idle: Idle::new(parts.bell, parts.idle_rounds),
+            stop: parts.stop,
+            passed: Passed { version: parts.passed, adopted: 0, waiting: false },
+            path: Path {
+                engine: Engine::new(parts.id, parts.config, parts.bank),
+                queues: parts.queues,
+                older: vec![0; tx.len()],
+                tx,
+                pool: parts.pool,
+                pool_high,
+                depot: parts.depot,
+                peers: parts.peers,
+                out: Outcome::new(),
+                rx: Burst::new(),
+                sending: Burst::new(),
+                layout: parts.config.layout,
+                rounds: 0,
+                idle_rounds: 0,
+                statistics_at: 0,
+            },
+        }
+    }
+
+    /// Until the process stops; then drains.
+    pub(crate) fn run(mut self) {
+        while !self.stop.asked.load(Ordering::Relaxed) {
+            let tables = self.tables.refresh();
+            let now = clock::now();
+            let moved = match &tables.watch {
+                None => self.path.round(tables, now, &mut NoTap, |_| 0),
+                Some(watch) => {
+                    self.tap.at(now);
+                    self.path.round(tables, now, &mut self.tap, |tap| tap.flush(watch))
+                }
+            };
+            self.path.account(now, moved);
+            self.passed.look(self.tables.version(), &mut self.path);
+            if self.idle.is_due(moved) {
+                self.path.account_sleep();
+                self.idle.sleep(
+                    &mut self.tables,
+                    &self.path.queues,
+                    &self.path.peers,
+                    self.path.engine.frames_held(),
+                );
+            }
+        }
+        self.drain();
+    }
+
+    /// Sends what is queued for a bounded time; what is left is counted `stopping`.
+    fn drain(mut self) {
+        let tables = self.tables.refresh();
+        let path = &mut self.path;
+        path.discard_received();
+        let deadline = clock::now() + u64::try_from(self.stop.drain.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            let now = clock::now();
+            let moved = path.exchange(tables, now, &mut NoTap, &mut |_| 0)
+                + path.transmit(tables, &mut NoTap, &mut |_| 0);
+            let waiting = path.engine.frames_held()
+                + path.queues.iter().map(|queue| queue.io.pending()).sum::<usize>();
+            if now >= deadline || moved == 0 && waiting == 0 {
+                break;
+            }
+        }
+        // From here on nobody hands anything on, so a ring that is empty stays empty.
+        self.stop.drained.wait();
+        path.peers.close();
+        let now = clock::now();
+        while path.exchange(tables, now, &mut NoTap, &mut |_| 0) + path.engine.frames_held() > 0 {
+            path.engine.drop_queued(None, DropReason::Stopping, &mut path.out, &mut NoTap);
+            path.settle();
+        }
+        path.write_statistics();
+    }
+}
+
+impl Passed {
+    /// After a round: says so once nothing of older tables waits. Queues are first in, first out.
+    #[inline]
+    fn look(&mut self, version: u64, path: &mut Path) {
+        if version != self.adopted {
+            self.adopted = version;
+            self.waiting = true;
+            for (older, (port, _)) in path.older.iter_mut().zip(&path.tx) {
+                *older = path.engine.queued(*port);
+            }
+        }
+        if self.waiting && path.older.iter().all(|older| *older == 0) {
+            self.waiting = false;
+            // Release: the management thread gives ids to something new after it saw this.
+            self.version.store(version, Ordering::Release);
+        }
+    }
+}
+
+impl Path {
+    /// One round of the loop. `flush` sends a call's tap records and says how many were lost.
+    fn round<T: Tap>(
+        &mut self,
+        tables: &Tables,
+        now: Nanos,
+        tap: &mut T,
+        mut flush: impl FnMut(&mut T) -> u64,
+    ) -> usize {
+        let received = self.receive(&tables.rules, now, tap, &mut flush);
+        let exchanged = self.exchange(tables, now, tap, &mut flush);
+        let sent = self.transmit(tables, tap, &mut flush);
+        received + exchanged + sent
+    }
+
+    /// A burst of each queue. All of them before anything is sent: a receive ring that is full loses frames.
+    fn receive<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        tap: &mut T,
+        flush: &mut impl FnMut(&mut T) -> u64,
+    ) -> usize {
+        let mut moved = 0;
+        for index in 0..self.queues.len() {
+            let queue = &mut self.queues[index];
+            queue.io.reclaim(&mut self.pool);
+            let received = queue.io.receive(&mut self.pool, &mut self.rx);
+            if received > 0 {
+                moved += received;
+                self.engine.receive(rules, now, queue.port, &mut self.rx, &mut self.out, tap);
+                self.settle();
+                self.lost(flush(tap));
+            }
+        }
+        moved
+    }
+
+    /// What other workers and the slow path sent.
+    fn exchange<T: Tap>(
+        &mut self,
+        tables: &Tables,
+        now: Nanos,
+        tap: &mut T,
+        flush: &mut impl FnMut(&mut T) -> u64,
+    ) -> usize {
+        let mut moved = 0;
+        for index in 0..self.peers.receivers() {
+            let taken = self.peers.take_over(index);
+            if taken > 0 {
+                moved += taken;
+                self.engine.take_over(
+                    &tables.rules,
+                    now,
+                    &mut self.peers.burst,
+                    &mut self.out,
+                    tap,
+                );
+                self.settle();
+                self.lost(flush(tap));
+            }
+        }
+        while let Some(item) = self.peers.from_slow() {
+            moved += 1;
+            match item {
+                FromSlow::Free(frame) => self.pool.put(frame),
+                FromSlow::Inject(inject) => {
+                    self.engine.inject(&tables.rules, now, inject, &mut self.out, tap);
+                    self.settle();
+                    self.lost(flush(tap));
+                }
+            }
+        }
+        moved
+    }
+
+    /// Fills each port's room from its queue.
+    fn transmit<T: Tap>(
+        &mut self,
+        tables: &Tables,
+        tap: &mut T,
+        flush: &mut impl FnMut(&mut T) -> u64,
+    ) -> usize {
+        let mut moved = 0;
+        for index in 0..self.tx.len() {
+            let (port, queue) = self.tx[index];
+            let before = self.engine.queued(port);
+            if before > 0 {
+                if !tables.ports_up.get(port.index()).copied().unwrap_or(true) {
+                    self.engine.drop_queued(Some(port), DropReason::PortDown, &mut self.out, tap);
+                    self.settle();
+                } else {
+                    moved += self.transmit_port(tables, port, queue, tap);
+                }
+                self.lost(flush(tap));
+                self.older[index] =
+                    self.older[index].saturating_sub(before - self.engine.queued(port));
+            }
+            self.queues[queue].io.flush();
+        }
+        moved
+    }
+
+    fn transmit_port<T: Tap>(
+        &mut self,
+        tables: &Tables,
+        port: PortId,
+        queue: usize,
+        tap: &mut T,
+    ) -> usize {
+        self.queues[queue].io.reclaim(&mut self.pool);
+        let mut moved = 0;
+        loop {
+            let room = self.queues[queue].io.room();
+            if room == 0 || self.engine.queued(port) == 0 {
+                return moved;
+            }
+            self.engine.transmit(
+                &tables.rules,
+                &tables.next_hops,
+                port,
+                room,
+                &mut self.sending,
+                &mut self.out,
+                tap,
+            );
+            self.settle();
+            moved += self.queues[queue].io.transmit(&mut self.sending);
+            if !self.sending.is_empty() {
+                // The port took fewer than it said.
+                self.engine.count_port_drops(
+                    port,
+                    DropReason::TxInvalid,
+                    self.sending.len() as u64,
+                );
+                self.sending.drain(..).for_each(|frame| self.pool.put(frame));
+                return moved;
+            }
+        }
+    }
+
+    /// Brings what a call left where it belongs.
+    #[inline]
+    fn settle(&mut self) {
+        self.out.free.drain(..).for_each(|frame| self.pool.put(frame));
+        if self.out.punts.is_empty() && self.out.hand_offs.is_empty() {
+            return;
+        }
+        for punt in self.out.punts.drain(..) {
+            if let Err(punt) = self.peers.punt(punt) {
+                self.pool.put(self.engine.punt_full(punt));
+            }
+        }
+        self.peers.sort(&mut self.out.hand_offs);
+        while let Some(refused) = self.peers.hand_off() {
+            self.pool.put(self.engine.hand_off_full(refused));
+        }
+    }
+
+    fn lost(&mut self, records: u64) {
+        if records > 0 {
+            self.engine.bank().add(self.layout.worker(WorkerCounter::TapLost), records);
+        }
+    }
+
+    /// Frames that were received but will not be looked at any more.
+    fn discard_received(&mut self) {
+        for index in 0..self.queues.len() {
+            // What comes in meanwhile is not waited for: as many bursts as the largest ring has.
+            for _ in 0..1024 {
+                let queue = &mut self.queues[index];
+                let received = queue.io.receive(&mut self.pool, &mut self.rx);
+                if received == 0 {
+                    break;
+                }
+                let (port, bytes) = (
+                    queue.port,
+                    self.rx.iter().map(|frame| wire::buf::Packet::len(frame) as u64).sum(),
+                );
+                let bank = self.engine.bank();
+                bank.add(self.layout.port(port, PortCounter::RxFrames), received as u64);
+                bank.add(self.layout.port(port, PortCounter::RxBytes), bytes);
+                self.engine.count_port_drops(port, DropReason::Stopping, received as u64);
+                self.rx.drain(..).for_each(|frame| self.pool.put(frame));
+            }
+        }
+    }
+
+    /// Counts the round, and once a while everything that is a gauge or costs a system call.
+    #[inline]
+    fn account(&mut self, now: Nanos, moved: usize) {
+        self.rounds += 1;
+        self.idle_rounds += u64::from(moved == 0);
+        if self.rounds >= ROUNDS_PER_UPDATE {
+            self.depot.balance(&mut self.pool, POOL_LOW, self.pool_high);
+            self.write_rounds();
+            if now >= self.statistics_at {
+                self.statistics_at = now + STATISTICS_INTERVAL;
+                self.write_statistics();
+            }
+        }
+    }
+
+    fn account_sleep(&mut self) {
+        self.write_rounds();
+        let bank = self.engine.bank();
+        bank.add(self.layout.worker(WorkerCounter::Sleeps), 1);
+        self.write_gauges();
+    }
+
+    fn write_rounds(&mut self) {
+        let (rounds, idle) =
+            (std::mem::take(&mut self.rounds), std::mem::take(&mut self.idle_rounds));
+        let bank = self.engine.bank();
+        bank.add(self.layout.worker(WorkerCounter::Rounds), rounds);
+        bank.add(self.layout.worker(WorkerCounter::IdleRounds), idle);
+    }
+
+    fn write_gauges(&mut self) {
+        let (free, held) = (self.pool.len() as u64, self.engine.frames_held() as u64);
+        let bank = self.engine.bank();
+        bank.set(self.layout.worker(WorkerCounter::FramesFree), free);
+        bank.set(self.layout.worker(WorkerCounter::FramesQueued), held);
+    }
+
+    /// Adds what ports and kernel counted since the last time.
+    fn write_statistics(&mut self) {
+        self.write_gauges();
+        for queue in &mut self.queues {
+            let (now, seen, pending) =
+                (queue.io.statistics(), queue.seen, queue.io.pending() as u64);
+            let bank = self.engine.bank();
+            let mut add = |counter, n: u64| bank.add(self.layout.port(queue.port, counter), n);
+            add(PortCounter::TxKicks, now.kicks - seen.kicks);
+            add(PortCounter::KernelRxDropped, now.rx_dropped - seen.rx_dropped);
+            add(PortCounter::KernelRxRingFull, now.rx_ring_full - seen.rx_ring_full);
+            add(PortCounter::KernelRxInvalid, now.rx_invalid - seen.rx_invalid);
+            add(PortCounter::KernelTxInvalid, now.tx_invalid - seen.tx_invalid);
+            add(PortCounter::KernelFillEmpty, now.fill_empty - seen.fill_empty);
+            // A gauge of several queues: the difference, which wraps where it falls.
+            add(PortCounter::TxPending, pending.wrapping_sub(queue.pending));
+            (queue.seen, queue.pending) = (now, pending);
+        }
+    }
+}

@@ -32,7 +32,7 @@ mod tap;
 
 pub use compile::{Compiler, PortFacts};
 pub use engine::{Engine, EngineConfig};
-pub use explain::{Step, explain};
+pub use explain::{Step, StepEnd, explain};
 pub use next_hops::{NextHop, NextHops};
 pub use outcome::{HandOff, Inject, Outcome, Punt, PuntKind, Via};
 pub use rules::{LinkInfo, LinkKind, Rules, VifInfo, VswitchInfo};

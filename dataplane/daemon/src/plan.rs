@@ -327,7 +327,9 @@ fn place_workers(
             chosen.len()
         ));
     }
-    Ok((0..count).map(|worker| chosen.get(worker).copied()).collect())
+    // Of cores that were chosen here, the highest; a list in the file is taken from its start.
+    let first = if workers.cores.is_empty() { chosen.len().saturating_sub(count) } else { 0 };
+    Ok((first..first + count).map(|core| chosen.get(core).copied()).collect())
 }
 
 /// Gives each queue to a worker: queue for queue where a port has enough, else in turn over all ports.

@@ -1,4 +1,8 @@
 //! A synchronous client of the management socket, for the command line and for tests.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "any reply but the one asked for is an error, known or not"
+)]
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
 use dataplane_api::{Generation, Spec, Status};
@@ -174,7 +178,6 @@ impl TapRecords {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "any other reply is one that was not asked for")]
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Refused(why) => ClientError::Refused(why),

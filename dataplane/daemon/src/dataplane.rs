@@ -5,34 +5,29 @@ use crate::counters::SharedCounters;
 use crate::machine;
 use crate::management::{Event, SIGNALS, Server, WAKER};
 use crate::manager::Manager;
-use crate::plan::{self, Plan, SLOW_PATH_FRAMES, port_id, worker_id, workers_of};
+use crate::plan::{self, Plan, port_id, worker_id, workers_of};
 use crate::ports::{self, MemoryPorts};
-use crate::slow_path::{PingRequest, PingResult, SlowPath};
+use crate::slow_path::{PingRequest, PingResult};
 use crate::store::Store;
 use crate::tables::Tables;
-use crate::taps::{RING_RECORDS, Seen, WorkerTap};
-use crate::worker::{self, Bell, Mesh, Parts, Stop, Worker};
+use crate::taps::RING_RECORDS;
+use crate::threads::{self, Threads, Wiring};
 use anyhow::Context;
 use dataplane_api::Spec;
 use dataplane_api::protocol::{Reply, Request};
-use engine::slow_path::Responder;
-use engine::{Compiler, EngineConfig, NextHops, PortFacts, Rules};
-use io::{Depot, Pool, Umem, UmemConfig};
+use engine::{Compiler, NextHops, PortFacts, Rules};
+use io::{Pool, Umem, UmemConfig};
 use mio::{Events, Interest, Poll};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use signal_hook_mio::v1_0::Signals;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use sync::counters::Bank;
-use sync::hand_off::{Receiver, ring};
 use sync::publish::publish;
-use sync::waker::{self, Waker};
 
 /// Between two looks at ports, filters and patience.
 const TEND_INTERVAL: Duration = Duration::from_millis(100);
@@ -101,14 +96,6 @@ impl StopHandle {
     }
 }
 
-/// Where a worker's tap records arrive.
-#[derive(Debug)]
-struct Tapped {
-    ring: Receiver<Seen>,
-    /// "Asleep" whenever the ring was found empty: the next record rings.
-    sleeper: waker::Sleeper,
-}
-
 /// A dataplane whose threads run.
 pub struct Dataplane {
     manager: Manager,
@@ -117,12 +104,7 @@ pub struct Dataplane {
     signals: Option<Signals>,
     stop_asked: Arc<AtomicBool>,
     waker: Arc<mio::Waker>,
-    stop: Arc<Stop>,
-    slow_stop: Arc<AtomicBool>,
-    workers: Vec<JoinHandle<()>>,
-    slow_path: JoinHandle<()>,
-    taps: Vec<Tapped>,
-    pongs: mpsc::Receiver<(u64, PingResult)>,
+    threads: Threads,
 }
 
 impl fmt::Debug for Dataplane {
@@ -183,7 +165,6 @@ impl Dataplane {
             ports_up: ports_up.collect(),
             watch: None,
         };
-        let (publisher, mut readers) = publish(tables.clone(), workers + 1);
         let signals = match hosting {
             Hosting::Process => {
                 machine::forbid_core_dumps()?;
@@ -195,87 +176,9 @@ impl Dataplane {
         };
 
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let (bells, wakers): (Vec<Bell>, Vec<Waker>) =
-            (0..workers).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let slow_thread: Arc<Mutex<Option<thread::Thread>>> = Arc::default();
-        let (slow_waker, slow_sleeper) = waker::pair(unpark(&slow_thread));
-        let Mesh { peers, slow } = worker::mesh(
-            &wakers,
-            &slow_waker,
-            plan.limits.hand_off_frames,
-            plan.limits.punt_frames,
-        );
-
-        let (pings, requests) = mpsc::channel();
-        let (results, pongs) = mpsc::channel();
-        let slow_path_status = Arc::default();
-        let slow_stop = Arc::new(AtomicBool::new(false));
-        let slow_reader = readers.pop().context("a reader for the slow path")?;
-        let slow_path = SlowPath {
-            tables: slow_reader,
-            responder: Responder::new(seed()),
-            workers: slow,
-            frames: frames.split(SLOW_PATH_FRAMES, SLOW_PATH_FRAMES),
-            bank: Bank::new(counters.bank(workers)),
-            layout: plan.layout,
-            requests,
-            results,
-            notify: Arc::clone(&waker),
-            status: Arc::clone(&slow_path_status),
-            sleeper: slow_sleeper,
-            stop: Arc::clone(&slow_stop),
-            waiting: HashMap::new(),
-        };
-
-        let stop = Arc::new(Stop {
-            asked: AtomicBool::new(false),
-            drain: plan.drain,
-            drained: Barrier::new(workers),
-        });
-        let depot = Arc::new(Depot::new(umem));
-        let share = frames.len() / workers;
-        let mut taps = Vec::with_capacity(workers);
-        let mut passed = Vec::with_capacity(workers);
-        let mut threads = Vec::with_capacity(workers);
-        let parts = queues.into_iter().zip(peers).zip(bells).zip(readers);
-        for (index, (((queues, peers), bell), tables)) in parts.enumerate() {
-            let notify = Arc::clone(&waker);
-            // The management thread sleeps in its poll, so every record may ring; mio makes one wake-up of many.
-            let (tap_waker, tap_sleeper) = waker::pair(move || drop(notify.wake()));
-            tap_sleeper.prepare();
-            let (sender, receiver) = ring(RING_RECORDS, tap_waker);
-            let frames_here = if index + 1 == workers { frames.len() } else { share };
-            taps.push(Tapped { ring: receiver, sleeper: tap_sleeper });
-            let version = Arc::new(AtomicU64::new(0));
-            passed.push(Arc::clone(&version));
-            threads.push(Worker::new(Parts {
-                id: worker_id(index),
-                config: engine_config(&plan),
-                bank: Bank::new(counters.bank(index)),
-                tables,
-                tap: WorkerTap::new(sender),
-                queues,
-                pool: frames.split(frames_here, umem.config().chunks),
-                depot: Arc::clone(&depot),
-                peers,
-                bell,
-                idle_rounds: plan.idle_rounds,
-                stop: Arc::clone(&stop),
-                passed: version,
-            }));
-        }
-
-        let slow_path =
-            thread::Builder::new().name("slow-path".to_owned()).spawn(move || slow_path.run())?;
-        if let Ok(mut thread) = slow_thread.lock() {
-            *thread = Some(slow_path.thread().clone());
-        }
-        let workers = threads
-            .into_iter()
-            .zip(&plan.workers)
-            .enumerate()
-            .map(|(index, (worker, core))| start_worker(index, worker, *core))
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let publisher = publish(tables.clone(), workers + 1);
+        let parts = Wiring { plan: &plan, counters, frames, queues, notify: &waker };
+        let (threads, publisher) = threads::start(parts, publisher)?;
 
         let mut manager = Manager {
             started: crate::clock::now(),
@@ -288,31 +191,18 @@ impl Dataplane {
             versions: VecDeque::from([(1, tables.rules.generation())]),
             tables,
             publisher,
-            wakers: wakers.into_iter().chain([slow_waker]).collect(),
-            passed,
+            wakers: threads.wakers.clone(),
+            passed: threads.passed.clone(),
             refused: None,
-            slow_path: slow_path_status,
-            pings,
+            slow_path: Arc::clone(&threads.slow_path_status),
+            pings: threads.pings.clone(),
             notices: Vec::new(),
             filters_until: None,
             plan,
         };
         notices.into_iter().for_each(|notice| manager.notice(notice));
         let stop_asked = Arc::new(AtomicBool::new(false));
-        Ok(Self {
-            manager,
-            server,
-            poll,
-            signals,
-            stop_asked,
-            waker,
-            stop,
-            slow_stop,
-            workers,
-            slow_path,
-            taps,
-            pongs,
-        })
+        Ok(Self { manager, server, poll, signals, stop_asked, waker, threads })
     }
 
     /// Ends this dataplane from another thread.
@@ -329,13 +219,7 @@ impl Dataplane {
         machine::notify(&[NotifyState::Ready]);
         let served = self.work();
         machine::notify(&[NotifyState::Stopping]);
-        self.slow_stop.store(true, Ordering::Relaxed);
-        self.slow_path.thread().unpark();
-        let slow_path = self.slow_path.join();
-        self.stop.asked.store(true, Ordering::Relaxed);
-        self.manager.wakers.iter().for_each(Waker::wake);
-        let ended = self.workers.into_iter().map(JoinHandle::join).fold(slow_path, Result::and);
-        ended.ok().context("a thread of the dataplane panicked")?;
+        self.threads.stop()?;
         served
     }
 
@@ -407,7 +291,7 @@ impl Dataplane {
     }
 
     fn answer_pings(&mut self) {
-        while let Ok((client, result)) = self.pongs.try_recv() {
+        while let Ok((client, result)) = self.threads.pongs.try_recv() {
             let reply = match result {
                 PingResult::Pong { nanos, version } => Reply::Pong { nanos, version },
                 PingResult::NoPong => Reply::NoPong,
@@ -418,8 +302,8 @@ impl Dataplane {
     }
 
     fn show_taps(&mut self) {
-        let Self { taps, server, poll, .. } = self;
-        for (index, tapped) in taps.iter_mut().enumerate() {
+        let Self { threads, server, poll, .. } = self;
+        for (index, tapped) in threads.taps.iter_mut().enumerate() {
             tapped.sleeper.prepare();
             tapped.ring.pop(RING_RECORDS, |seen| {
                 let record = seen.to_record(worker_id(index));
@@ -474,7 +358,7 @@ fn first_rules(
 }
 
 /// Unpredictable to the network: the standard library's own random keys, hashed.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
@@ -490,45 +374,8 @@ pub(crate) fn port_facts(port: &plan::PortPlan) -> PortFacts {
     }
 }
 
-fn engine_config(plan: &Plan) -> EngineConfig {
-    EngineConfig {
-        layout: plan.layout,
-        queue_frames: plan.limits.queue_frames,
-        vswitch_frames: plan.limits.vswitch_frames,
-        punts_per_second: plan.limits.punts_per_second,
-        punt_burst: plan.limits.punt_burst,
-    }
-}
-
 fn watch_signals(poll: &Poll) -> anyhow::Result<Signals> {
     let mut signals = Signals::new([Signal::SIGTERM as i32, Signal::SIGINT as i32])?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
-}
-
-/// Wakes a thread that is not known yet when its bell is made.
-fn unpark(thread: &Arc<Mutex<Option<thread::Thread>>>) -> impl Fn() + Send + Sync + 'static {
-    let thread = Arc::clone(thread);
-    move || {
-        if let Ok(thread) = thread.lock()
-            && let Some(thread) = thread.as_ref()
-        {
-            thread.unpark();
-        }
-    }
-}
-
-fn start_worker(
-    index: usize,
-    worker: Worker,
-    core: Option<usize>,
-) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        if let Some(core) = core
-            && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
-        {
-            tracing::warn!("worker {index} cannot be pinned to core {core}");
-        }
-        worker.run();
-    })
 }

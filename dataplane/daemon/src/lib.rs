@@ -23,6 +23,7 @@ mod slow_path;
 pub mod store;
 mod tables;
 mod taps;
+mod threads;
 mod worker;
 
 pub use check::{Finding, Level, check};

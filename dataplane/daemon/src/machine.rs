@@ -45,6 +45,10 @@ fn receive_queues(name: &str) -> u32 {
 /// Lifts the limit on locked memory, which frame memory counts against, as far as the process may. Returns a notice
 /// where that is less than `bytes`.
 pub(crate) fn raise_memlock(bytes: u64) -> Option<String> {
+    // Such a process is not limited.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK).unwrap_or(false) {
+        return None;
+    }
     if setrlimit(Resource::RLIMIT_MEMLOCK, nix::libc::RLIM_INFINITY, nix::libc::RLIM_INFINITY)
         .is_ok()
     {

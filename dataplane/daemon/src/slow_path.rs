@@ -110,7 +110,9 @@ impl SlowPath {
                 match answer {
                     FromSlow::Free(frame) if frames.len() < SLOW_PATH_FRAMES => frames.put(frame),
                     // There is room: only this thread fills the ring, and it looked.
-                    answer => drop(injects.push_one(answer)),
+                    answer @ (FromSlow::Free(_) | FromSlow::Inject(_)) => {
+                        drop(injects.push_one(answer))
+                    }
                 }
             });
         }

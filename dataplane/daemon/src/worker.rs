@@ -279,7 +279,7 @@ impl Path {
                 self.lost(flush(tap));
             }
         }
-        while let Some(item) = self.peers.from_slow() {
+        while let Some(item) = self.peers.next_from_slow() {
             moved += 1;
             match item {
                 FromSlow::Free(frame) => self.pool.put(frame),

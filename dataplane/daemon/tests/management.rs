@@ -1,5 +1,6 @@
-//! The whole process in a thread, on memory ports: packets cross, hand-offs cross, hostile clients do no harm, and a stop
-//! accounts for every packet.
+//! The whole process in a thread, on memory ports: packets cross, hand-offs cross, hostile clients do no harm, and a
+//! stop accounts for every packet.
+#![expect(clippy::tests_outside_test_module, reason = "the file is one")]
 
 mod rig;
 

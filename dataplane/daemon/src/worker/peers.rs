@@ -55,14 +55,16 @@ pub(crate) fn mesh(
     punt_frames: usize,
 ) -> Mesh {
     let workers = wakers.len();
+    let unconnected = || (0..workers).map(|_| [None, None]).collect();
     let mut senders: Vec<Vec<[Option<Sender<Handed>>; 2]>> =
-        (0..workers).map(|_| (0..workers).map(|_| [None, None]).collect()).collect();
+        (0..workers).map(|_| unconnected()).collect();
     let mut receivers: Vec<Vec<Receiver<Handed>>> = (0..workers).map(|_| Vec::new()).collect();
-    for class in 0..2 {
-        for from in 0..workers {
-            for to in (0..workers).filter(|to| *to != from) {
-                let (sender, receiver) = ring(hand_off_frames, wakers[to].clone());
-                senders[from][to][class] = Some(sender);
+    // Control and leased frames first, in every worker's list.
+    for class in [0, 1] {
+        for (from, senders) in senders.iter_mut().enumerate() {
+            for (to, waker) in wakers.iter().enumerate().filter(|(to, _)| *to != from) {
+                let (sender, receiver) = ring(hand_off_frames, waker.clone());
+                senders[to][class] = Some(sender);
                 receivers[to].push(receiver);
             }
         }
@@ -103,7 +105,7 @@ impl Peers {
 
     /// The next thing from the slow path.
     #[inline]
-    pub(crate) fn from_slow(&mut self) -> Option<FromSlow> {
+    pub(crate) fn next_from_slow(&mut self) -> Option<FromSlow> {
         let mut item = None;
         self.injects.pop(1, |next| item = Some(next));
         item

@@ -39,6 +39,19 @@ fn a_stop_under_load_names_every_packet() {
 }
 
 #[test]
+fn a_neighbour_that_never_reads_costs_a_bounded_drain_and_named_packets() {
+    for workers in [1, 2] {
+        let mut rig = Rig::start(workers, Some(spec(1)));
+        rig.send_unread(10_000);
+        let named = rig.stop_unread_and_account();
+        // The wire holds 1024 and the vswitch's share of the queue 1024: those wait when the time is over, and with them
+        // whatever was received and not looked at yet.
+        assert!(named.iter().any(|(reason, n)| *reason == "stopping" && *n >= 1024), "{named:?}");
+        assert!(named.iter().any(|(reason, n)| *reason == "queue_share" && *n > 0), "{named:?}");
+    }
+}
+
+#[test]
 fn the_socket_is_private() {
     let rig = Rig::start(1, None);
     let mode = std::fs::metadata(rig.socket()).unwrap().permissions().mode();

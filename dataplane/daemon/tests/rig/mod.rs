@@ -244,15 +244,35 @@ impl Rig {
         self.dir
     }
 
-    /// Stops it; every packet that was sent was received or has a named drop.
-    pub(crate) fn stop_and_account(mut self) {
-        let counters = self.counters();
+    /// Sends `n` packets to a far end that reads none.
+    pub(crate) fn send_unread(&mut self, n: u64) {
+        let end = self.sent + n;
+        eventually("the wire takes packets", || {
+            while self.sent < end && self.put(ACROSS_LABEL) {}
+            self.sent == end
+        });
+    }
+
+    /// Stops it while the far end reads on, as a wire does; every packet is accounted for. Returns all named drops.
+    pub(crate) fn stop_and_account(mut self) -> Vec<(&'static str, u64)> {
         self.stop.stop();
-        // The far end reads on, as a wire does.
         eventually("the dataplane ends", || {
             self.take();
             self.server.is_finished()
         });
+        self.account()
+    }
+
+    /// The same, while the far end reads nothing until it is over.
+    pub(crate) fn stop_unread_and_account(self) -> Vec<(&'static str, u64)> {
+        self.stop.stop();
+        eventually("the dataplane ends", || self.server.is_finished());
+        self.account()
+    }
+
+    /// Every packet that was sent was received or has a named drop.
+    fn account(mut self) -> Vec<(&'static str, u64)> {
+        let counters = self.counters();
         self.take();
         let drops = counters.all_drops();
         let named: Vec<_> = DropReason::ALL
@@ -270,5 +290,6 @@ impl Rig {
         assert_eq!(counters.port(PortId(0), PortCounter::RxFrames), self.sent);
         assert_eq!(counters.port(PortId(1), PortCounter::TxFrames), self.received);
         self.server.join().unwrap().unwrap();
+        named
     }
 }

@@ -151,9 +151,7 @@ impl Dataplane {
                 attachment.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
             }
         }
-        if crate::manager::has_udp(&first.spec) {
-            notices.push("UDP links wait for next hops".to_owned());
-        }
+        notices.extend(crate::manager::udp_notice(&first.spec));
 
         let ports_up = opened
             .iter()

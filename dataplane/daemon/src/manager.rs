@@ -100,6 +100,9 @@ impl Manager {
         let (vswitches, vifs) = rules.new_ids();
         self.counters.zero(vswitches, vifs);
         tracing::info!("spec of generation {} is in force", spec.generation);
+        if let Some(notice) = udp_notice(&spec) {
+            self.notice(notice);
+        }
         self.spec = spec;
         self.tables.rules = Arc::new(rules);
         self.publish();
@@ -339,9 +342,12 @@ fn vif_status(
     }
 }
 
-/// Links of a spec that ask for something that this process does not follow: shown as notices.
-pub(crate) fn has_udp(spec: &Spec) -> bool {
+/// A notice for specs with UDP links: next hops are not followed, so nothing leaves by them.
+pub(crate) fn udp_notice(spec: &Spec) -> Option<String> {
     let mut links =
         spec.vswitches.iter().flat_map(|vswitch| &vswitch.vifs).filter_map(|vif| vif.link.as_ref());
-    links.any(|link| matches!(link, LinkSpec::Udp { .. }))
+    links.any(|link| matches!(link, LinkSpec::Udp { .. })).then(|| {
+        "this build does not follow routes and neighbours: what should leave by a UDP link is dropped as unresolved"
+            .to_owned()
+    })
 }

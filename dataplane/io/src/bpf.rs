@@ -27,6 +27,7 @@ const ATTACH_XDP: u32 = 37;
 const LINK_TYPE_XDP: u32 = 6;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 
 /// Kinds of map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +273,23 @@ impl Program {
         };
         call(PROG_TEST_RUN, &mut attributes)?;
         Ok(TestRun { action: attributes.action })
+    }
+
+    /// Runs the program `count` times on frames that the kernel makes as copies of `packet` (at least 14 bytes) and
+    /// recycles; what it redirects leaves by the device, for real. A signal to this thread ends it.
+    ///
+    /// # Errors
+    /// EINTR after a signal; the kernel's refusal.
+    pub(crate) fn run_live(&self, packet: &[u8], count: u32) -> io::Result<()> {
+        let mut attributes = TestRunAttributes {
+            program: self.fd.as_raw_fd().cast_unsigned(),
+            data_in_len: u32::try_from(packet.len()).unwrap_or(u32::MAX),
+            data_in: address(packet),
+            repeat: count,
+            flags: TEST_XDP_LIVE_FRAMES,
+            ..TestRunAttributes::default()
+        };
+        call(PROG_TEST_RUN, &mut attributes).map(drop)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -53,6 +53,14 @@ pub enum IoError {
         /// What is wrong.
         why: String,
     },
+    /// Live frames that cannot be sent.
+    #[error("port {port}: live frames take {why}")]
+    Templates {
+        /// Device.
+        port: String,
+        /// What is taken.
+        why: &'static str,
+    },
     /// The verifier refused the program: a bug, or a kernel older than 6.1.
     #[error("the kernel refused the XDP program: {log}")]
     Verifier {

@@ -15,6 +15,7 @@ pub mod af_xdp;
 pub mod bpf;
 pub mod error;
 pub mod frame;
+pub mod live;
 mod mapping;
 pub mod memory;
 pub mod netdev;

@@ -62,6 +62,10 @@ pub enum Alu {
     Modulo = 0x90,
     /// `to *= …`.
     Multiply = 0x20,
+    /// `to >>= …`, filled with zeros.
+    ShiftRight = 0x70,
+    /// `to ^= …`.
+    Xor = 0xa0,
 }
 
 /// A program in the making. Jumps go forward, to labels by name.
@@ -80,6 +84,7 @@ const ALU64_REG: u8 = 0x0f;
 const MOVE: u8 = 0xb0;
 const JUMP_IMM: u8 = 0x05;
 const JUMP_REG: u8 = 0x0d;
+const TO_NETWORK: u8 = 0xdc;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const ATOMIC_ADD_64: u8 = 0xdb;
@@ -125,6 +130,11 @@ impl Assembler {
     /// Arithmetic with a register.
     pub fn alu_reg(&mut self, operation: Alu, to: Reg, from: Reg) -> &mut Self {
         self.emit(ALU64_REG | operation as u8, to as u8, from as u8, 0, 0)
+    }
+
+    /// `to` = its lowest 16, 32 or 64 bits in network order, the others 0.
+    pub fn to_network(&mut self, to: Reg, bits: i32) -> &mut Self {
+        self.emit(TO_NETWORK, to as u8, 0, 0, bits)
     }
 
     /// `*(u64 *)(to + offset) += from`, atomically.

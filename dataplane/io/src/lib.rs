@@ -11,6 +11,7 @@
 //! A [`Frame`] is owned by exactly one side: pool, ring, burst or queue. What is not owned cannot be touched.
 #![allow(unsafe_code, reason = "mappings, rings and system calls; each block argues for itself")]
 
+pub mod af_packet;
 pub mod af_xdp;
 pub mod bpf;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod netdev;
 pub mod port;
 mod ring;
 pub mod shm;
+mod sockopt;
 pub mod umem;
 pub mod xdp;
 

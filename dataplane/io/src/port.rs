@@ -1,5 +1,6 @@
 //! What a worker sees of a queue of a network device.
 
+use crate::af_packet::AfPacket;
 use crate::af_xdp::AfXdp;
 use crate::frame::{Frame, Pool};
 use crate::memory::MemoryPort;
@@ -69,6 +70,8 @@ pub struct PortStatistics {
 pub enum AnyPort<'m> {
     /// AF_XDP.
     AfXdp(AfXdp<'m>),
+    /// AF_PACKET.
+    AfPacket(AfPacket<'m>),
     /// A ring in this process.
     Memory(MemoryPort<'m>),
 }
@@ -77,6 +80,7 @@ macro_rules! dispatch {
     ($self:ident, $port:ident => $call:expr) => {
         match $self {
             Self::AfXdp($port) => $call,
+            Self::AfPacket($port) => $call,
             Self::Memory($port) => $call,
         }
     };

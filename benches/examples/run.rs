@@ -1,11 +1,14 @@
-//! `cargo run --release -p benches --example run -- switch|engine`: one bench, its report as JSON.
+//! `cargo run --release -p benches --example run -- switch|engine|veth`: one bench, its report as JSON.
 
 #[expect(clippy::print_stdout, reason = "the report is the product")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = match std::env::args().nth(1).as_deref() {
         Some("switch") => benches::switch::run()?,
         Some("engine") => benches::engine::run()?,
-        other => return Err(format!("bench {other:?}: expected `switch` or `engine`").into()),
+        Some("veth") => benches::veth::run()?,
+        other => {
+            return Err(format!("bench {other:?}: expected `switch`, `engine` or `veth`").into());
+        }
     };
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())

@@ -229,7 +229,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn ethernet(
+pub(crate) fn ethernet(
     destination: [u8; 6],
     source: [u8; 6],
     header: [u8; 12],

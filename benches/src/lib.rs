@@ -2,12 +2,16 @@
 //!
 //! A figure is the median over rounds in which the things that are compared take turns, so that a clock step or a
 //! neighbour on the machine hits all of them. A number without its machine is not a number: [`report::Report`] has both.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod engine;
 pub mod frames;
+#[cfg(target_arch = "x86_64")]
+pub mod processor;
 pub mod report;
 pub mod rounds;
 pub mod switch;
 pub mod tenants;
 pub mod testpmd;
+#[cfg(target_arch = "x86_64")]
+pub mod veth;

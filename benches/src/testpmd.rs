@@ -29,12 +29,12 @@ pub enum TestpmdError {
 
 /// Huge pages reserved for it, given back afterwards.
 #[derive(Debug)]
-struct Pages {
+pub(crate) struct Pages {
     before: String,
 }
 
 impl Pages {
-    fn reserve() -> Result<Self, TestpmdError> {
+    pub(crate) fn reserve() -> Result<Self, TestpmdError> {
         let before = fs::read_to_string(PAGES_FILE)?;
         let this = Self { before };
         let had: u32 = this.before.trim().parse().unwrap_or(0);
@@ -62,7 +62,7 @@ pub struct Testpmd {
 }
 
 /// From its start until it can forward.
-const START_UP: Duration = Duration::from_millis(1500);
+pub(crate) const START_UP: Duration = Duration::from_millis(1500);
 /// From a stop until its forwarding thread sleeps.
 const WIND_DOWN: Duration = Duration::from_millis(50);
 

@@ -1,7 +1,10 @@
 //! AF_XDP over veth, in network namespaces of its own.
 #![allow(clippy::tests_outside_test_module, reason = "an integration test is one")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::disallowed_methods, reason = "real packets take real time; waits are bounded by the clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real packets take real time; waits are bounded by the clock"
+)]
 
 use dataplane_io as io;
 use io::af_xdp::{AfXdp, AfXdpConfig};

@@ -115,6 +115,12 @@ pub struct Port {
     /// How frames get in and out.
     #[serde(default)]
     pub backend: Backend,
+    /// `pcap`: recording whose frames come in; without it, none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PathBuf>,
+    /// `pcap`: recording to be made of what goes out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
     /// Queues to use; empty: all that the device has.
     #[serde(default)]
     pub queues: Vec<u32>,
@@ -192,6 +198,8 @@ impl Port {
         Self {
             name: name.to_owned(),
             backend: Backend::default(),
+            replay: None,
+            record: None,
             queues: Vec::new(),
             rx_entries: rx_entries(),
             tx_entries: tx_entries(),

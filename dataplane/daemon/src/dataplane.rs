@@ -147,8 +147,8 @@ impl Dataplane {
         let facts: Vec<PortFacts> = plan.ports.iter().map(port_facts).collect();
         let first = first_rules(&plan, &facts, &store, spec, &mut notices)?;
         for (index, port) in opened.iter_mut().enumerate() {
-            if let Some(attachment) = &mut port.attachment {
-                attachment.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
+            if let Some(filter) = &mut port.filter {
+                filter.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
             }
         }
         notices.extend(crate::manager::udp_notice(&first.spec));

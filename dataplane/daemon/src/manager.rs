@@ -112,8 +112,8 @@ impl Manager {
 
     fn add_filters(&mut self, rules: &Rules) -> Result<(), IoError> {
         for (index, port) in self.ports.iter_mut().enumerate() {
-            if let Some(attachment) = &mut port.attachment {
-                attachment.add(&filter_of(rules, port_id(index)))?;
+            if let Some(filter) = &mut port.filter {
+                filter.add(&filter_of(rules, port_id(index)))?;
             }
         }
         Ok(())
@@ -163,9 +163,9 @@ impl Manager {
     fn remove_filters(&mut self) {
         let mut failed = Vec::new();
         for (index, port) in self.ports.iter_mut().enumerate() {
-            if let Some(attachment) = &mut port.attachment
+            if let Some(filter) = &mut port.filter
                 && let Err(error) =
-                    attachment.remove_others(&filter_of(&self.tables.rules, port_id(index)))
+                    filter.remove_others(&filter_of(&self.tables.rules, port_id(index)))
             {
                 failed.push(error.to_string());
             }

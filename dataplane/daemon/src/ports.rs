@@ -4,10 +4,12 @@ use crate::config::Backend;
 use crate::plan::{PortPlan, port_id};
 use crate::worker::Queue;
 use dataplane_api::WorkerId;
+use io::af_packet::{AfPacket, AfPacketConfig, PacketFilter};
 use io::af_xdp::{AfXdp, AfXdpConfig};
 use io::memory::MemoryPort;
 use io::netdev::Netdev;
-use io::xdp::Attachment;
+use io::pcap::PcapPort;
+use io::xdp::{Attachment, PortFilter};
 use io::{AnyPort, IoError, Pool, PortStatistics, Umem};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,12 +20,43 @@ pub type MemoryPorts = BTreeMap<String, Vec<MemoryPort<'static>>>;
 /// What the management thread keeps of a port.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The XDP program, where there is one.
-    pub(crate) attachment: Option<Attachment>,
+    /// What chooses the frames that are ours, where the kernel does.
+    pub(crate) filter: Option<Filter>,
     /// Back end and mode, in words.
     pub(crate) backend: String,
     /// Whether a network device is behind it, which may go down.
     pub(crate) has_device: bool,
+}
+
+impl Opened {
+    fn without_device(backend: &str) -> Self {
+        Self { filter: None, backend: backend.to_owned(), has_device: false }
+    }
+}
+
+/// Chooses in the kernel which frames are ours.
+#[derive(Debug)]
+pub(crate) enum Filter {
+    Xdp(Attachment),
+    AfPacket(PacketFilter),
+}
+
+impl Filter {
+    /// Adds what is new in `wanted`; nothing is taken away yet.
+    pub(crate) fn add(&mut self, wanted: &PortFilter) -> Result<(), IoError> {
+        match self {
+            Self::Xdp(attachment) => attachment.add(wanted),
+            Self::AfPacket(filter) => filter.add(wanted),
+        }
+    }
+
+    /// Takes away what is not in `wanted`.
+    pub(crate) fn remove_others(&mut self, wanted: &PortFilter) -> Result<(), IoError> {
+        match self {
+            Self::Xdp(attachment) => attachment.remove_others(wanted),
+            Self::AfPacket(filter) => filter.remove_others(wanted),
+        }
+    }
 }
 
 /// Opens all queues of all ports; frames for their fill rings come from `frames`. Returns queues by worker.
@@ -64,7 +97,24 @@ pub(crate) fn open(
                 }
                 let copy = if zero_copy { "zero-copy" } else { "copy" };
                 let backend = format!("af_xdp {} {copy}", attachment.mode());
-                opened.push(Opened { attachment: Some(attachment), backend, has_device: true });
+                let filter = Some(Filter::Xdp(attachment));
+                opened.push(Opened { filter, backend, has_device: true });
+            }
+            Backend::AfPacket => {
+                let device = Netdev::find(&port.config.name)?;
+                let config = AfPacketConfig {
+                    tx_pending_max: port.config.tx_pending,
+                    ..AfPacketConfig::default()
+                };
+                let (ends, filter) = AfPacket::open(umem, &device, port.queues.len(), config)?;
+                for ((_, worker), end) in port.queues.iter().zip(ends) {
+                    give(worker, AnyPort::AfPacket(end));
+                }
+                opened.push(Opened {
+                    filter: Some(Filter::AfPacket(filter)),
+                    backend: "af_packet".to_owned(),
+                    has_device: true,
+                });
             }
             Backend::Memory => {
                 let name = &port.config.name;
@@ -76,14 +126,16 @@ pub(crate) fn open(
                 for ((_, worker), end) in port.queues.iter().zip(ends) {
                     give(worker, AnyPort::Memory(end));
                 }
-                opened.push(Opened {
-                    attachment: None,
-                    backend: "memory".to_owned(),
-                    has_device: false,
-                });
+                opened.push(Opened::without_device("memory"));
             }
-            backend @ (Backend::AfPacket | Backend::Pcap) => {
-                return Err(PortsError::Backend { port: port.config.name.clone(), backend });
+            Backend::Pcap => {
+                for (at, (_, worker)) in port.queues.iter().enumerate() {
+                    // One queue reads the recording, or every frame would come once for each.
+                    let replay = port.config.replay.as_deref().filter(|_| at == 0);
+                    let record = port.config.record.as_deref().filter(|_| at == 0);
+                    give(worker, AnyPort::Pcap(PcapPort::open(replay, record)?));
+                }
+                opened.push(Opened::without_device("pcap"));
             }
         }
     }
@@ -101,6 +153,4 @@ pub(crate) enum PortsError {
         "port {port}: a memory port has its other end in the same process, with {queues} queue(s), and nobody gave one"
     )]
     Memory { port: String, queues: usize },
-    #[error("port {port}: back end {backend:?} is not in this build")]
-    Backend { port: String, backend: Backend },
 }

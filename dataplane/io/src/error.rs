@@ -61,6 +61,14 @@ pub enum IoError {
         /// What is taken.
         why: &'static str,
     },
+    /// A recording that cannot be replayed or made.
+    #[error("recording {path}: {why}")]
+    Recording {
+        /// Its file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The verifier refused the program: a bug, or a kernel older than 6.1.
     #[error("the kernel refused the XDP program: {log}")]
     Verifier {

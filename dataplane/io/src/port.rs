@@ -4,6 +4,7 @@ use crate::af_packet::AfPacket;
 use crate::af_xdp::AfXdp;
 use crate::frame::{Frame, Pool};
 use crate::memory::MemoryPort;
+use crate::pcap::PcapPort;
 use arrayvec::ArrayVec;
 use std::os::fd::BorrowedFd;
 
@@ -74,6 +75,8 @@ pub enum AnyPort<'m> {
     AfPacket(AfPacket<'m>),
     /// A ring in this process.
     Memory(MemoryPort<'m>),
+    /// Recordings.
+    Pcap(PcapPort<'m>),
 }
 
 macro_rules! dispatch {
@@ -82,6 +85,7 @@ macro_rules! dispatch {
             Self::AfXdp($port) => $call,
             Self::AfPacket($port) => $call,
             Self::Memory($port) => $call,
+            Self::Pcap($port) => $call,
         }
     };
 }

@@ -31,3 +31,10 @@ pub use config::Config;
 pub use dataplane::{Dataplane, Hosting, Memory, StopHandle, run};
 pub use plan::Plan;
 pub use ports::MemoryPorts;
+
+/// Sends the log to standard error; RUST_LOG says how much of it, by default `info`.
+pub fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

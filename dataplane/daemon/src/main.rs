@@ -9,13 +9,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: switchyard-dataplane --config FILE";
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_unset| "info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    dataplane_daemon::log_to_stderr();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,30 +1,23 @@
 //! The running process, seen through its management socket and shared counters.
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "any reply but the one asked for is an error, known or not"
-)]
-
 use crate::ProcessArgs;
-use anyhow::{Context, Result, anyhow, bail};
-use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
+use crate::snapshot::Snapshot;
+use anyhow::{Context, Result, anyhow};
+use daemon::client::{Client, ClientError, TapRecords};
+use daemon::counters::CounterFile;
+use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
 use dataplane_api::{Generation, Spec, Status};
-use serde::{Serialize, de::DeserializeOwned};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// How long a reply may take; the management thread answers in milliseconds.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to the running process.
 #[derive(Debug)]
 pub(crate) struct Process {
     socket: PathBuf,
-    stream: UnixStream,
-    /// Bytes read beyond the last message.
-    buffer: Vec<u8>,
+    client: Client,
+    /// Mapped once the first snapshot is asked for.
+    counters: Option<CounterFile>,
 }
 
 impl Process {
@@ -35,45 +28,35 @@ impl Process {
 
     /// As [`Self::connect`], for a socket that is known already.
     pub(crate) fn open(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).map_err(|error| refused(socket, &error))?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        let mut process = Self { socket: socket.to_owned(), stream, buffer: Vec::new() };
-        process.send(&Hello { version: API_VERSION })?;
-        let hello: Hello = process.receive()?;
-        if hello.version != API_VERSION {
-            bail!(
-                "the process at {} speaks version {} of the socket's protocol and this program version {API_VERSION}: \
-                 use the `switchyard` that came with the process, or restart the process",
-                socket.display(),
-                hello.version
-            );
-        }
-        Ok(process)
+        let client = Client::connect(socket).map_err(|error| sentence(socket, error))?;
+        Ok(Self { socket: socket.to_owned(), client, counters: None })
     }
 
     /// The observed state.
     pub(crate) fn status(&mut self) -> Result<Status> {
-        match self.ask(&Request::Status)? {
-            Reply::Status(status) => Ok(*status),
-            other => Err(unexpected(&other)),
-        }
+        self.client.status().map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Status and counters now.
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot> {
+        let status = self.status()?;
+        let counters = match self.counters.take() {
+            Some(counters) => counters,
+            None => CounterFile::open(Path::new(&status.counters)).context("counters")?,
+        };
+        let snapshot = Snapshot::take(status, &counters);
+        self.counters = Some(counters);
+        Ok(snapshot)
     }
 
     /// The spec in force.
     pub(crate) fn spec(&mut self) -> Result<Spec> {
-        match self.ask(&Request::Spec)? {
-            Reply::Spec(spec) => Ok(spec),
-            other => Err(unexpected(&other)),
-        }
+        self.client.spec().map_err(|error| sentence(&self.socket, error))
     }
 
     /// Makes `spec` the spec in force: all of it or, when refused, nothing.
     pub(crate) fn apply(&mut self, spec: Spec) -> Result<Generation> {
-        match self.ask(&Request::Apply(spec))? {
-            Reply::Accepted(generation) => Ok(generation),
-            Reply::Refused(why) => bail!("the process refused the spec and changed nothing: {why}"),
-            other => Err(unexpected(&other)),
-        }
+        self.client.apply(spec).map_err(|error| sentence(&self.socket, error))
     }
 
     /// Sends one switch ping; `None` when nothing came back in time, else round trip in nanoseconds and version.
@@ -83,130 +66,71 @@ impl Process {
         label: u64,
         timeout_ms: u32,
     ) -> Result<Option<(u64, u32)>> {
-        let request = Request::Ping { vswitch: vswitch.to_owned(), label, timeout_ms };
-        self.stream
-            .set_read_timeout(Some(REPLY_TIMEOUT + Duration::from_millis(timeout_ms.into())))?;
-        match self.ask(&request)? {
-            Reply::Pong { nanos, version } => Ok(Some((nanos, version))),
-            Reply::NoPong => Ok(None),
-            Reply::Refused(why) => bail!("the process refused to ping: {why}"),
-            other => Err(unexpected(&other)),
-        }
+        let timeout = Duration::from_millis(timeout_ms.into());
+        self.client.ping(vswitch, label, timeout).map_err(|error| sentence(&self.socket, error))
     }
 
     /// From now on the process sends packets that match.
-    pub(crate) fn tap(mut self, filter: TapFilter) -> Result<TapStream> {
-        self.send(&Request::Tap(filter))?;
-        Ok(TapStream { process: self })
-    }
-
-    fn ask(&mut self, request: &Request) -> Result<Reply> {
-        self.send(request)?;
-        self.receive()
-    }
-
-    fn send(&mut self, message: &impl Serialize) -> Result<()> {
-        let bytes = protocol::encode(message)?;
-        self.stream
-            .write_all(&bytes)
-            .with_context(|| format!("sending to {}", self.socket.display()))
-    }
-
-    fn receive<T: DeserializeOwned>(&mut self) -> Result<T> {
-        self.receive_within(None)?.ok_or_else(|| {
-            anyhow!(
-                "the process at {} did not answer within {REPLY_TIMEOUT:?}",
-                self.socket.display()
-            )
-        })
-    }
-
-    /// The next message; `None` when the read timed out.
-    fn receive_within<T: DeserializeOwned>(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Result<Option<T>> {
-        if timeout.is_some() {
-            self.stream.set_read_timeout(timeout)?;
-        }
-        let mut chunk = vec![0; 1 << 16];
-        loop {
-            if let Some((message, taken)) = protocol::decode(&self.buffer)? {
-                self.buffer.drain(..taken);
-                return Ok(Some(message));
-            }
-            match self.stream.read(&mut chunk) {
-                Ok(0) => bail!(
-                    "the process at {} closed the connection: has it stopped?",
-                    self.socket.display()
-                ),
-                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    return Ok(None);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("reading from {}", self.socket.display()));
-                }
-            }
-        }
+    pub(crate) fn tap(self, filter: TapFilter) -> Result<TapStream> {
+        let Self { socket, client, .. } = self;
+        let records = client.tap(filter).map_err(|error| sentence(&socket, error))?;
+        Ok(TapStream { socket, records })
     }
 }
 
 /// Records of tapped packets; ends with the connection.
 #[derive(Debug)]
 pub(crate) struct TapStream {
-    process: Process,
+    socket: PathBuf,
+    records: TapRecords,
 }
 
 impl TapStream {
     /// The next record; `None` when none came within `timeout`.
     pub(crate) fn next_within(&mut self, timeout: Duration) -> Result<Option<TapRecord>> {
-        match self.process.receive_within(Some(timeout))? {
-            None => Ok(None),
-            Some(Reply::Tap(record)) => Ok(Some(record)),
-            Some(Reply::Refused(why)) => bail!("the process refused to show packets: {why}"),
-            Some(other) => Err(unexpected(&other)),
-        }
+        self.records.next_within(timeout).map_err(|error| sentence(&self.socket, error))
     }
 }
 
-/// What to do about a socket that cannot be connected to.
-fn refused(socket: &Path, error: &std::io::Error) -> anyhow::Error {
+/// What went wrong with the process behind `socket`, and what to do.
+fn sentence(socket: &Path, error: ClientError) -> anyhow::Error {
     let path = socket.display();
-    match error.kind() {
-        ErrorKind::NotFound => anyhow!(
+    match error {
+        ClientError::Socket(error) if error.kind() == ErrorKind::NotFound => anyhow!(
             "there is no socket {path}: is the dataplane running? Start it with `switchyard run --config FILE`, or \
              name its socket with --socket"
         ),
-        ErrorKind::ConnectionRefused => anyhow!(
+        ClientError::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => anyhow!(
             "nobody listens on {path}: the dataplane that made it is gone. Start it again with `switchyard run \
              --config FILE`"
         ),
-        ErrorKind::PermissionDenied => {
-            anyhow!(
-                "no right to open {path}: only the user who runs the dataplane may. Try again as that user, or root"
-            )
+        ClientError::Socket(error) if error.kind() == ErrorKind::PermissionDenied => anyhow!(
+            "no right to open {path}: only the user who runs the dataplane may. Try again as that user, or root"
+        ),
+        ClientError::Socket(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            anyhow!("the process at {path} closed the connection: has it stopped?")
         }
-        _ => anyhow!("cannot connect to {path}: {error}"),
+        ClientError::Socket(error)
+            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+        {
+            anyhow!("the process at {path} did not answer in time")
+        }
+        ClientError::Version { found } => anyhow!(
+            "the process at {path} speaks version {found} of the socket's protocol and this program version \
+             {API_VERSION}: use the `switchyard` that came with the process, or restart the process"
+        ),
+        ClientError::Refused(why) => anyhow!("the process refused, and changed nothing: {why}"),
+        error @ (ClientError::Socket(_) | ClientError::Protocol(_) | ClientError::Unexpected) => {
+            anyhow!(error).context(format!("the process at {path}"))
+        }
     }
-}
-
-/// A reply that does not belong to the request.
-fn unexpected(reply: &Reply) -> anyhow::Error {
-    let kind = format!("{reply:?}");
-    let kind = kind.split(['(', ' ']).next().unwrap_or_default();
-    anyhow!(
-        "the process answered with {kind}, which is no answer to what was asked: are both of one build?"
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataplane_api::protocol::{self, Hello, Reply};
+    use std::io::Write;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -269,7 +193,7 @@ mod tests {
         let mut process = Process::open(&path).unwrap();
         assert_eq!(process.ping("red", 1, 5).unwrap(), Some((7, 22)));
         assert_eq!(process.ping("red", 1, 5).unwrap(), None);
-        assert!(process.status().unwrap_err().to_string().contains("Refused"));
+        assert!(process.status().unwrap_err().to_string().contains("no such vswitch"));
         drop(process);
         server.join().unwrap();
     }

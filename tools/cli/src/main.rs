@@ -5,16 +5,24 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bench;
 mod capture;
+mod check;
 mod config;
 mod connect;
+mod demo;
 mod explain;
 mod label;
 mod names;
 mod output;
 mod ping;
+mod run;
 #[cfg(test)]
 mod sample;
+mod show;
+mod snapshot;
+mod table;
+mod top;
 mod trace;
 mod units;
 mod why;
@@ -35,8 +43,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build a network with a box in it, drive traffic through, and watch
+    Demo(demo::DemoArgs),
+    /// Run the dataplane in this process
+    Run(run::RunArgs),
+    /// Say what of this machine and a configuration works, hurts or is refused
+    Check(check::CheckArgs),
+    /// Measure switching on this machine, beside what others cost on it
+    Bench(bench::BenchArgs),
     /// Send a spec to the running process: all of it is taken, or nothing
     Apply(apply::ApplyArgs),
+    Show(show::ShowArgs),
+    /// Watch tenants, ports, drops and workers live
+    Top(top::TopArgs),
     /// Follow packets stage by stage, with the reason for each step
     Trace(trace::TraceArgs),
     /// Write frames of a port, a vif or a drop reason as pcapng
@@ -79,7 +98,13 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Demo(args) => demo::run(args, out),
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args, out),
+        Command::Bench(args) => bench::run(args, out),
         Command::Apply(args) => apply::run(args, out),
+        Command::Show(args) => show::run(args, out),
+        Command::Top(args) => top::run(args),
         Command::Trace(args) => trace::run(args, out),
         Command::Capture(args) => capture::run(args, out),
         Command::Explain(args) => explain::run(args, out),
@@ -109,6 +134,17 @@ mod tests {
     #[test]
     fn the_commands_of_the_manual_parse() {
         for line in [
+            "demo --seconds 5 --json",
+            "demo --rootless --rate 1000",
+            "run --config box.toml",
+            "check --config box.toml --json",
+            "bench switch --json",
+            "show ports --json",
+            "show ports --port west --interval 1",
+            "show --json vifs --vswitch red",
+            "show drops --reason policy",
+            "show spec",
+            "top --interval 0.5",
             "trace --vif red:2 --reason policy --count 3",
             "trace --label 0000.0000.0000.0013 --json",
             "capture --port west -w west.pcapng --snap-len 96 --rate 100",
@@ -126,10 +162,14 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for line in [
+            "run",
+            "demo --rate 0",
+            "bench",
             "ping 13",
             "ping 13zz --vswitch red",
             "trace --reason nonsense",
             "trace --vif red",
+            "show drops --port west --vswitch red",
             "apply",
             "apply --spec a --config b",
             "capture --port west --rate 0",

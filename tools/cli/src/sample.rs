@@ -1,5 +1,8 @@
 //! A small box for tests: ports west and east, vswitches red and blue, two workers.
 
+mod counters;
+
+pub(crate) use counters::snapshot;
 use dataplane_api::status::{PortStatus, SlowPathStatus, VifStatus, VswitchStatus, WorkerStatus};
 use dataplane_api::{Generation, PortId, Status, VifId, VswitchId, WorkerId};
 

@@ -1,0 +1,108 @@
+//! `bench`: what switching costs on this machine, beside what others cost on it.
+
+use crate::output::{OutputArgs, print_json};
+use crate::table::{Side, Table};
+use anyhow::Result;
+use benches::report::Report;
+use clap::{Args, Subcommand};
+use std::io::Write;
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Subcommand, Clone, Copy, Debug)]
+enum What {
+    /// The switch step alone, over packets in memory
+    Switch,
+    /// The whole pipeline on memory ports, beside testpmd
+    Engine,
+    /// The box between two veth pairs over AF_XDP, beside a bare loop and testpmd
+    Veth,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
+    let report = match args.what {
+        What::Switch => benches::switch::run()?,
+        What::Engine => benches::engine::run()?,
+        What::Veth => benches::veth::run()?,
+    };
+    if args.output.json {
+        return print_json(out, &report);
+    }
+    Ok(write!(out, "{}", text(&report))?)
+}
+
+fn text(report: &Report) -> String {
+    let machine = &report.machine;
+    let mut table =
+        Table::new(&[("figure", Side::Left), ("value", Side::Right), ("unit", Side::Left), ("±", Side::Right), ("n", Side::Right)]);
+    for result in &report.results {
+        table.row(vec![
+            result.name.clone(),
+            format!("{:.3}", result.value),
+            result.unit.to_owned(),
+            format!("{:.3}", result.spread),
+            result.n.to_string(),
+        ]);
+    }
+    let notes: String = report.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    format!(
+        "{} at {:.2} GHz, {}, vectors {}, pages {}\n\n{table}{notes}",
+        machine.cpu,
+        machine.clock_ghz,
+        machine.caches.join(", "),
+        machine.vector,
+        machine.pages
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use benches::report::{Machine, Measurement};
+
+    fn report() -> Report {
+        Report {
+            machine: Machine {
+                cpu: "Some CPU".into(),
+                caches: vec!["L1 Data 32K".into(), "L2 Unified 1M".into()],
+                clock_ghz: 3.0,
+                vector: "AVX2",
+                pages: "small".into(),
+            },
+            results: vec![
+                Measurement { name: "label_op_ns".into(), value: 1.75, unit: "ns", spread: 0.0625, n: 7 },
+                Measurement { name: "ratio".into(), value: 12.0, unit: "ratio", spread: 0.5, n: 7 },
+            ],
+            notes: vec!["no huge pages".into()],
+        }
+    }
+
+    #[test]
+    fn the_table_names_the_machine_first() {
+        let expected = "\
+Some CPU at 3.00 GHz, L1 Data 32K, L2 Unified 1M, vectors AVX2, pages small
+
+figure        value  unit       ±  n
+label_op_ns   1.750  ns     0.062  7
+ratio        12.000  ratio  0.500  7
+note: no huge pages
+";
+        assert_eq!(text(&report()), expected);
+    }
+
+    #[test]
+    fn json_has_the_shape_that_every_bench_prints() {
+        let json = serde_json::to_value(report()).unwrap();
+        assert_eq!(json["machine"]["cpu"], "Some CPU");
+        for key in ["name", "value", "unit", "spread", "n"] {
+            assert!(!json["results"][0][key].is_null(), "{key}");
+        }
+    }
+}

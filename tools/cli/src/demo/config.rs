@@ -1,0 +1,69 @@
+//! The configuration file of the demo's box.
+
+use super::plan::{self, Side};
+use super::rights::Rights;
+use anyhow::{Context, Result};
+use daemon::config::{Backend, Config, Limits, Port, Process, Workers};
+use std::path::{Path, PathBuf};
+
+/// Files of the demo's box, all in one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) config: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+/// Writes the configuration into `directory`.
+pub(super) fn write(directory: &Path, rights: Rights) -> Result<Files> {
+    let files = Files {
+        config: directory.join("box.toml"),
+        socket: directory.join("socket"),
+        log: directory.join("log"),
+    };
+    let text = toml::to_string(&config(directory, &files.socket, rights))
+        .context("the demo's configuration")?;
+    std::fs::write(&files.config, text)
+        .with_context(|| format!("writing {}", files.config.display()))?;
+    Ok(files)
+}
+
+fn config(directory: &Path, socket: &Path, rights: Rights) -> Config {
+    let spec = plan::spec();
+    let backend = match rights {
+        Rights::Root => Backend::AfXdp,
+        Rights::UserNamespace => Backend::AfPacket,
+    };
+    let port = |side: Side| Port { backend, ..Port::named(side.port()) };
+    Config {
+        generation: spec.generation,
+        process: Process {
+            socket: socket.to_owned(),
+            counters: directory.join("counters"),
+            state_dir: directory.join("state"),
+            ..Process::default()
+        },
+        workers: Workers { count: 1, ..Workers::default() },
+        // What the demo needs with room to play: small tables make it start at once.
+        limits: Limits { vswitches: 64, vifs: 1024, ..Limits::default() },
+        ports: Side::BOTH.map(port).to_vec(),
+        vswitches: spec.vswitches,
+        cables: spec.cables,
+        ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_the_process_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = write(directory.path(), Rights::UserNamespace).unwrap();
+        let config = Config::read(&files.config).unwrap();
+        assert_eq!(config.spec(), Some(plan::spec()));
+        assert!(config.ports.iter().all(|port| port.backend == Backend::AfPacket));
+        assert!(config.process.counters.starts_with(directory.path()));
+    }
+}

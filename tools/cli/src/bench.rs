@@ -40,8 +40,13 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
 
 fn text(report: &Report) -> String {
     let machine = &report.machine;
-    let mut table =
-        Table::new(&[("figure", Side::Left), ("value", Side::Right), ("unit", Side::Left), ("±", Side::Right), ("n", Side::Right)]);
+    let mut table = Table::new(&[
+        ("figure", Side::Left),
+        ("value", Side::Right),
+        ("unit", Side::Left),
+        ("±", Side::Right),
+        ("n", Side::Right),
+    ]);
     for result in &report.results {
         table.row(vec![
             result.name.clone(),
@@ -77,7 +82,13 @@ mod tests {
                 pages: "small".into(),
             },
             results: vec![
-                Measurement { name: "label_op_ns".into(), value: 1.75, unit: "ns", spread: 0.0625, n: 7 },
+                Measurement {
+                    name: "label_op_ns".into(),
+                    value: 1.75,
+                    unit: "ns",
+                    spread: 0.0625,
+                    n: 7,
+                },
                 Measurement { name: "ratio".into(), value: 12.0, unit: "ratio", spread: 0.5, n: 7 },
             ],
             notes: vec!["no huge pages".into()],

@@ -19,7 +19,10 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     daemon::log_to_stderr();
     if args.until_stdin_closes {
-        std::thread::Builder::new().name("stdin".into()).spawn(stop_with_stdin).context("watching standard input")?;
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(stop_with_stdin)
+            .context("watching standard input")?;
     }
     let config = crate::config::read(&args.config)?;
     daemon::run(&config, config.spec())

@@ -29,42 +29,36 @@ impl Drive {
         rate: u64,
         seed: u64,
     ) -> Result<Self> {
-        let mut drive = Self { stop: Arc::default(), views: Vec::new(), threads: Vec::new() };
-        for side in Side::BOTH {
-            let load = Load { rate: Some(rate), ..Load::default() };
-            let generator = Generator::new(scenario, side.port(), seed, load)?;
-            let attempt = || format!("opening the wire of the {} neighbours", side.port());
-            let inside = network.neighbours(side);
-            match rights {
-                Rights::Root => {
+        let inside = |side| network.neighbours(side);
+        let attempt = |side: Side| format!("opening the wire of the {} neighbours", side.port());
+        // Both wires are open before anything is sent: what comes to one that is not is nobody's.
+        let stations = match rights {
+            Rights::Root => {
+                let open = |side: Side| {
                     let filter = filter_of(scenario, side.port());
-                    let wire = inside
+                    inside(side)
                         .run(|| PortEnd::open(NEIGHBOUR_DEVICE, &filter))?
-                        .with_context(attempt)?;
-                    drive.launch(scenario, side, wire, generator);
-                }
-                Rights::UserNamespace => {
-                    let wire =
-                        inside.run(|| AfPacket::open(NEIGHBOUR_DEVICE))?.with_context(attempt)?;
-                    drive.launch(scenario, side, wire, generator);
-                }
+                        .with_context(|| attempt(side))
+                };
+                stations(scenario, rate, seed, open)?
             }
+            Rights::UserNamespace => {
+                let open = |side: Side| {
+                    inside(side)
+                        .run(|| AfPacket::open(NEIGHBOUR_DEVICE))?
+                        .with_context(|| attempt(side))
+                };
+                stations(scenario, rate, seed, open)?
+            }
+        };
+        let stop = Arc::<AtomicBool>::default();
+        let (mut views, mut threads) = (Vec::new(), Vec::new());
+        for Start { view, run } in stations {
+            views.push(view);
+            let stop = Arc::clone(&stop);
+            threads.push(thread::spawn(move || run(&stop)));
         }
-        Ok(drive)
-    }
-
-    fn launch(
-        &mut self,
-        scenario: &Scenario,
-        side: Side,
-        wire: impl WireEnd + Send + 'static,
-        generator: Generator,
-    ) {
-        let station =
-            Station::new(wire, generator, Accounts::new(scenario, side.port()), Timing::default());
-        self.views.push(station.view());
-        let stop = Arc::clone(&self.stop);
-        self.threads.push(thread::spawn(move || station.run(&stop)));
+        Ok(Self { stop, views, threads })
     }
 
     /// How it stands. The sides are looked at one after the other, so frames in flight are missing in it.
@@ -89,6 +83,29 @@ impl Drive {
         let ports = self.threads.drain(..).map(joined).collect::<Result<_>>()?;
         Ok(traffic::Report::join(scenario, ports))
     }
+}
+
+/// A station that is ready to run, over whatever wire.
+struct Start {
+    view: View,
+    run: Box<dyn FnOnce(&AtomicBool) -> std::io::Result<PortReport> + Send>,
+}
+
+fn stations<W: WireEnd + Send + 'static>(
+    scenario: &Scenario,
+    rate: u64,
+    seed: u64,
+    open: impl Fn(Side) -> Result<W>,
+) -> Result<Vec<Start>> {
+    let start = |side: Side| {
+        let load = Load { rate: Some(rate), ..Load::default() };
+        let generator = Generator::new(scenario, side.port(), seed, load)?;
+        let accounts = Accounts::new(scenario, side.port());
+        let station = Station::new(open(side)?, generator, accounts, Timing::default());
+        let view = station.view();
+        Ok(Start { view, run: Box::new(move |stop| station.run(stop)) })
+    };
+    Side::BOTH.into_iter().map(start).collect()
 }
 
 impl Drop for Drive {

@@ -19,7 +19,6 @@ use crate::output::{OutputArgs, print_json};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use config::Files;
-use drive::Drive;
 use network::Network;
 use process::Dataplane;
 use report::Report;
@@ -30,7 +29,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use traffic::Scenario;
+use traffic::{Crew, Scenario};
 
 /// Between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     let mut dataplane = launch(&network, &files)?;
     let mut process = dataplane.ready()?;
     let scenario = plan::scenario(&plan::spec())?;
-    let mut drive = Drive::start(&network, &scenario, rights, args.rate, args.seed)?;
+    let mut drive = drive::start(&network, &scenario, rights, args.rate, args.seed)?;
     if !args.output.json {
         writeln!(
             out,
@@ -89,7 +88,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     let mut next = REPORT_INTERVAL;
     while !is_over(&mut signals, sending.elapsed(), args.seconds) {
         dataplane.still_runs()?;
-        drive.still_runs()?;
+        drive.still_runs().context("a neighbour's wire")?;
         if sending.elapsed() >= next {
             next += REPORT_INTERVAL;
             screen.show(out, look(&mut process, &drive, &scenario, sending)?)?;
@@ -97,7 +96,8 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
         std::thread::sleep(LOOK_INTERVAL);
     }
     let seconds = sending.elapsed().as_secs_f64();
-    let driven = drive.finish(&scenario)?;
+    let driven = drive.finish().context("a neighbour's wire")?;
+    let driven = traffic::Report::join(&scenario, driven);
     std::thread::sleep(SETTLE);
     let report = gather::report(seconds, &process.snapshot()?, &driven);
     finish(args, out, &report)
@@ -121,7 +121,7 @@ fn is_over(signals: &mut Signals, elapsed: Duration, seconds: Option<f64>) -> bo
 
 fn look(
     process: &mut Process,
-    drive: &Drive,
+    drive: &Crew,
     scenario: &Scenario,
     since: Instant,
 ) -> Result<Report> {

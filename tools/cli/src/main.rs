@@ -24,6 +24,7 @@ mod snapshot;
 mod table;
 mod top;
 mod trace;
+mod traffic;
 mod units;
 mod why;
 
@@ -56,6 +57,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Watch tenants, ports, drops and workers live
     Top(top::TopArgs),
+    /// Be the neighbours of a box: send cjdns frames on plain links, and account for what arrives
+    Traffic(traffic::TrafficArgs),
     /// Follow packets stage by stage, with the reason for each step
     Trace(trace::TraceArgs),
     /// Write frames of a port, a vif or a drop reason as pcapng
@@ -105,6 +108,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Apply(args) => apply::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Top(args) => top::run(args),
+        Command::Traffic(args) => traffic::run(args, out),
         Command::Trace(args) => trace::run(args, out),
         Command::Capture(args) => capture::run(args, out),
         Command::Explain(args) => explain::run(args, out),
@@ -139,6 +143,9 @@ mod tests {
             "run --config box.toml",
             "check --config box.toml --json",
             "bench switch --json",
+            "traffic --config box.toml --at west=eth5 --at east=eth6@other --sizes imix --backend live",
+            "traffic --scenario s.toml --at west=eth5 --forged 300 --json",
+            "traffic --config box.toml --print-scenario",
             "show ports --json",
             "show ports --port west --interval 1",
             "show --json vifs --vswitch red",
@@ -163,6 +170,8 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for line in [
             "run",
+            "traffic --at west=eth5",
+            "traffic --config box.toml",
             "demo --rate 0",
             "bench",
             "ping 13",

@@ -13,9 +13,11 @@
 
 pub mod af_packet;
 pub mod af_xdp;
+pub mod crew;
 pub mod forge;
 pub mod generator;
 pub mod link;
+pub mod live;
 pub mod pace;
 pub mod payload;
 pub mod report;
@@ -27,6 +29,7 @@ pub mod through;
 pub mod tracker;
 pub mod wire_end;
 
+pub use crew::Crew;
 pub use forge::{Forger, Kind};
 pub use generator::{Generator, Load, Offer, Sent};
 pub use link::{Link, Template};

@@ -237,6 +237,12 @@ impl Template {
         self.frame.is_empty()
     }
 
+    /// The frame, not stamped.
+    #[must_use]
+    pub fn into_frame(self) -> Vec<u8> {
+        self.frame
+    }
+
     /// Where the stamp begins in the frame.
     #[must_use]
     pub const fn stamp_at(&self) -> usize {

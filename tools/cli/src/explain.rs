@@ -158,24 +158,23 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = r#"
-        [spec]
-        [[spec.vswitch]]
+        [[vswitch]]
         name = "red"
         public_key = "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k"
-        [[spec.vswitch.vif]]
+        [[vswitch.vif]]
         number = 2
         link = { ethernet = { port = "nowhere0", peer = "02:00:00:00:00:01", session = "plain" } }
-        [[spec.vswitch.vif]]
+        [[vswitch.vif]]
         number = 4
 
-        [[spec.vswitch]]
+        [[vswitch]]
         name = "blue"
         public_key = "jfkgsxfbfv4u8351l47j6dtxc42gp66n1zm65nmnlcf2qklvk8t0.k"
         scheme = "v48"
-        [[spec.vswitch.vif]]
+        [[vswitch.vif]]
         number = 5
 
-        [[spec.cable]]
+        [[cable]]
         a = { vswitch = "red", vif = 4 }
         b = { vswitch = "blue", vif = 5 }
     "#;

@@ -1,6 +1,6 @@
 //! `bench engine`: the whole pipeline between two memory ports, beside testpmd.
 
-use crate::frames::{BenchFrame, STRIDE_COLOURED, frames};
+use crate::frames::{STRIDE_COLOURED, frames};
 use crate::report::{Machine, Measurement, Report};
 use crate::rounds::{ROUNDS, Random, median_slice, move_to, pin};
 use crate::switch::{header, twin};
@@ -11,6 +11,7 @@ use dataplane_api::limits::BURST_MAX;
 use dataplane_api::spec::SchemeSpec;
 use dataplane_api::{PortId, WorkerId};
 use engine::{Burst, Engine, EngineConfig, NextHops, NoTap, Outcome, SpecError};
+use io::{Frame, IoError, PageKind};
 use std::time::Duration;
 use wire::buf::Packet;
 
@@ -31,6 +32,9 @@ pub enum EngineBenchError {
     /// The box of the bench was refused.
     #[error("box of the bench: {0}")]
     Spec(#[from] SpecError),
+    /// No memory for its packets.
+    #[error(transparent)]
+    Memory(#[from] IoError),
     /// Frames were lost or left wrong.
     #[error(
         "{wrong} of {all} frames did not leave with the label and addresses that the twin gives them"
@@ -46,14 +50,15 @@ pub enum EngineBenchError {
 /// A box with an engine between two ports of memory.
 struct Case<'a> {
     at: &'a TenantBox,
-    engine: Engine<BenchFrame, Vec<u64>>,
+    engine: Engine<Frame<'static>, Vec<u64>>,
     next_hops: NextHops,
-    out: Outcome<BenchFrame>,
+    out: Outcome<Frame<'static>>,
     /// What each port is about to receive.
-    rx: [Vec<BenchFrame>; PORTS as usize],
+    rx: [Vec<Frame<'static>>; PORTS as usize],
     /// What each port sent.
-    tx: [Vec<BenchFrame>; PORTS as usize],
-    free: Vec<BenchFrame>,
+    tx: [Vec<Frame<'static>>; PORTS as usize],
+    free: Vec<Frame<'static>>,
+    pages: PageKind,
     /// Hashes of the frames that are to leave.
     due: Vec<u64>,
     random: Random,
@@ -74,7 +79,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
     }
     let one = TenantBox::new(1, SchemeSpec::V358)?;
     let all = TenantBox::new(4096, SchemeSpec::V358)?;
-    let (mut one, mut all) = (Case::new(&one), Case::new(&all));
+    let (mut one, mut all) = (Case::new(&one)?, Case::new(&all)?);
     let mut testpmd = core.and_then(|core| match Testpmd::new(core.saturating_sub(1), core) {
         Ok(testpmd) => Some(testpmd),
         Err(error) => {
@@ -111,7 +116,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
     let costs: Vec<f64> = all.rounds.iter().zip(&one.rounds).map(|(all, one)| all - one).collect();
     results.push(Measurement::of_rounds("pipeline_64k_ns", "ns", &all.rounds));
     results.push(Measurement::of_rounds("tenants_cost_ns", "ns", &costs));
-    Ok(Report { machine: Machine::read("heap"), results, notes })
+    Ok(Report { machine: Machine::read(&one.pages.to_string()), results, notes })
 }
 
 fn stop(testpmd: &mut Option<Testpmd>, notes: &mut Vec<String>, error: &TestpmdError) {
@@ -120,7 +125,8 @@ fn stop(testpmd: &mut Option<Testpmd>, notes: &mut Vec<String>, error: &TestpmdE
 }
 
 impl<'a> Case<'a> {
-    fn new(at: &'a TenantBox) -> Self {
+    fn new(at: &'a TenantBox) -> Result<Self, IoError> {
+        let (free, pages) = frames(FRAMES, STRIDE_COLOURED)?;
         let layout = Layout { ports: PORTS.into(), vifs: 65_536, vswitches: 4096 };
         let config = EngineConfig {
             layout,
@@ -129,19 +135,20 @@ impl<'a> Case<'a> {
             punts_per_second: 0,
             punt_burst: 0,
         };
-        Self {
+        Ok(Self {
             at,
             engine: Engine::new(WorkerId(0), config, vec![0; layout.len()]),
             next_hops: NextHops::default(),
             out: Outcome::new(),
             rx: std::array::from_fn(|_| Vec::with_capacity(FRAMES)),
             tx: std::array::from_fn(|_| Vec::with_capacity(FRAMES)),
-            free: frames(FRAMES, STRIDE_COLOURED),
+            free,
+            pages,
             due: Vec::new(),
             random: Random::new(7),
             seen: (0, 0),
             rounds: Vec::new(),
-        }
+        })
     }
 
     /// Looks at what was sent and fills the ports anew, with other links and labels.
@@ -155,7 +162,8 @@ impl<'a> Case<'a> {
             let label = self.at.label(from, to, self.random.draw());
             let payload = u32::try_from(index).unwrap_or(0);
             let header = header(label);
-            frame.reset(&ethernet(from.own(), from.peer(), header, payload));
+            // A frame this short fits any chunk.
+            let _fits = frame.fill(&ethernet(from.own(), from.peer(), header, payload));
             let (_, after) = twin(&self.at.scheme, from.number(), label);
             self.due.push(hash(&ethernet(to.peer(), to.own(), after, payload)));
             self.rx[usize::from(from.port())].push(frame);

@@ -1,11 +1,12 @@
 //! `bench switch`: the engine's own switch step over 256 packets.
 
-use crate::frames::{BenchFrame, STRIDE_AF_XDP, STRIDE_COLOURED, frames};
+use crate::frames::{STRIDE_AF_XDP, STRIDE_COLOURED, frames};
 use crate::report::{Machine, Measurement, Report};
 use crate::rounds::{ROUNDS, Random, median_slice, pin};
 use crate::tenants::{Place, TenantBox, VIFS};
 use dataplane_api::spec::SchemeSpec;
 use engine::SpecError;
+use io::{Frame, IoError, PageKind};
 use wire::buf::Packet;
 use wire::scheme::Scheme;
 use wire::switch::Header;
@@ -23,6 +24,9 @@ pub enum SwitchBenchError {
     /// The box of the bench was refused.
     #[error("box of the bench: {0}")]
     Spec(#[from] SpecError),
+    /// No memory for its packets.
+    #[error(transparent)]
+    Memory(#[from] IoError),
     /// The engine switched a packet wrong.
     #[error("switch step of label {label:016x} from vif {from}: the twin has another result")]
     Wrong {
@@ -37,7 +41,8 @@ pub enum SwitchBenchError {
 struct Case<'a> {
     name: &'static str,
     at: &'a TenantBox,
-    frames: Vec<BenchFrame>,
+    frames: Vec<Frame<'static>>,
+    pages: PageKind,
     packets: Vec<[u8; PACKET_LEN]>,
     from: Vec<Place>,
     ingress: Vec<u32>,
@@ -62,11 +67,11 @@ pub fn run() -> Result<Report, SwitchBenchError> {
     let all_v358 = TenantBox::new(4096, SchemeSpec::V358)?;
     let all_v48 = TenantBox::new(4096, SchemeSpec::V48)?;
     let mut cases = [
-        Case::new("label_op_v358_ns", &one_v358, STRIDE_COLOURED),
-        Case::new("label_op_v48_ns", &one_v48, STRIDE_COLOURED),
-        Case::new("label_op_v358_stride_2048_ns", &one_v358, STRIDE_AF_XDP),
-        Case::new("label_op_64k_v358_ns", &all_v358, STRIDE_COLOURED),
-        Case::new("label_op_64k_v48_ns", &all_v48, STRIDE_COLOURED),
+        Case::new("label_op_v358_ns", &one_v358, STRIDE_COLOURED)?,
+        Case::new("label_op_v48_ns", &one_v48, STRIDE_COLOURED)?,
+        Case::new("label_op_v358_stride_2048_ns", &one_v358, STRIDE_AF_XDP)?,
+        Case::new("label_op_64k_v358_ns", &all_v358, STRIDE_COLOURED)?,
+        Case::new("label_op_64k_v48_ns", &all_v48, STRIDE_COLOURED)?,
     ];
     for case in &mut cases {
         case.check()?;
@@ -82,7 +87,7 @@ pub fn run() -> Result<Report, SwitchBenchError> {
         slower("label_op_64k_ns", &cases[3].rounds, &cases[4].rounds),
     ];
     results.extend(cases.iter().map(|case| Measurement::of_rounds(case.name, "ns", &case.rounds)));
-    Ok(Report { machine: Machine::read("heap"), results, notes })
+    Ok(Report { machine: Machine::read(&cases[0].pages.to_string()), results, notes })
 }
 
 /// Round by round, the slower of two counts.
@@ -92,12 +97,14 @@ fn slower(name: &str, a: &[f64], b: &[f64]) -> Measurement {
 }
 
 impl<'a> Case<'a> {
-    fn new(name: &'static str, at: &'a TenantBox, stride: usize) -> Self {
+    fn new(name: &'static str, at: &'a TenantBox, stride: usize) -> Result<Self, IoError> {
         let packets = PACKETS as usize;
+        let (frames, pages) = frames(packets, stride)?;
         let mut case = Self {
             name,
             at,
-            frames: frames(packets, stride),
+            frames,
+            pages,
             packets: vec![[0; PACKET_LEN]; packets],
             from: vec![Place { vswitch: 0, vif: 0 }; packets],
             ingress: vec![0; packets],
@@ -107,7 +114,7 @@ impl<'a> Case<'a> {
             rounds: Vec::new(),
         };
         case.draw();
-        case
+        Ok(case)
     }
 
     /// New ingress links and labels.
@@ -128,7 +135,8 @@ impl<'a> Case<'a> {
             self.draw();
         }
         for (frame, packet) in self.frames.iter_mut().zip(&self.packets) {
-            frame.reset(packet);
+            // A packet this short fits any chunk.
+            let _fits = frame.fill(packet);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::rules::{Director, NO_SLOT, Narrow, Record, Return, Rules};
 use dataplane_api::DropReason;
 use wire::buf::Packet;
 use wire::control::code::{MALFORMED_ADDRESS, RETURN_PATH_INVALID};
-use wire::switch::QUOTABLE_MIN;
+use wire::switch::{QUOTABLE_MIN, UNCLASSIFIED};
 
 pub(crate) use wire::switch::HEADER_LEN;
 
@@ -26,30 +26,30 @@ pub const NOWHERE: u32 = NO_SLOT;
 /// Cost: some 45 instructions and five loads a packet; no load waits for another packet's.
 #[inline]
 pub fn switch<F: Packet>(rules: &Rules, ingress: &[u32], frames: &mut [F], egress: &mut [u32]) {
-    let records = rules.links.records();
+    // Apart, so that the loop of a box with one narrow scheme has all registers to itself.
     match rules.schemes.only() {
-        Some(tables) => {
-            for ((slot, frame), way) in ingress.iter().zip(frames).zip(egress) {
-                *way = match (
-                    records.get(*slot as usize),
-                    frame.bytes_mut().first_chunk_mut::<HEADER_LEN>(),
-                ) {
-                    (Some(from), Some(header)) => step_narrow(rules, tables, from, header),
-                    _ => NO_SLOT,
-                };
-            }
-        }
-        None => {
-            for ((slot, frame), way) in ingress.iter().zip(frames).zip(egress) {
-                *way = match (
-                    records.get(*slot as usize),
-                    frame.bytes_mut().first_chunk_mut::<HEADER_LEN>(),
-                ) {
-                    (Some(from), Some(header)) => step(rules, from, header),
-                    _ => NO_SLOT,
-                };
-            }
-        }
+        Some(tables) => each(rules, ingress, frames, egress, |from, header| {
+            step_narrow(rules, tables, from, header)
+        }),
+        None => each(rules, ingress, frames, egress, |from, header| step(rules, from, header)),
+    }
+}
+
+#[inline(never)]
+fn each<F: Packet>(
+    rules: &Rules,
+    ingress: &[u32],
+    frames: &mut [F],
+    egress: &mut [u32],
+    step: impl Fn(&Record, &mut [u8; HEADER_LEN]) -> u32,
+) {
+    let records = rules.links.records();
+    for ((slot, frame), way) in ingress.iter().zip(frames).zip(egress) {
+        let header = frame.bytes_mut().first_chunk_mut();
+        *way = match (records.get(*slot as usize), header) {
+            (Some(from), Some(header)) => step(from, header),
+            _ => NO_SLOT,
+        };
     }
 }
 
@@ -69,48 +69,51 @@ fn step_narrow(
     from: &Record,
     header: &mut [u8; HEADER_LEN],
 ) -> u32 {
-    let director = tables.decode(label_of(header));
+    let label = label_of(header);
+    let director = tables.decode(label);
     let back = tables.back(from.number(), director.form());
-    step_by(rules, director, back, from, header)
+    step_by(rules, label, director, back, from, header)
 }
 
 #[cold]
 fn step_wide(rules: &Rules, from: &Record, header: &mut [u8; HEADER_LEN]) -> u32 {
     let Some(tables) = rules.schemes.wide(from.scheme()) else { return NO_SLOT };
-    let director = tables.decode(label_of(header));
+    let label = label_of(header);
+    let director = tables.decode(label);
     let back = tables.back(from.number(), director.form());
-    step_by(rules, director, back, from, header)
+    step_by(rules, label, director, back, from, header)
 }
 
 #[inline]
 fn step_by(
     rules: &Rules,
+    label: u64,
     director: Director,
     back: Return,
     from: &Record,
     header: &mut [u8; HEADER_LEN],
 ) -> u32 {
     let slot = rules.slot_of_number(from, director.number());
-    if slot == NO_SLOT || back == Return::NONE || !take(header, director.width(), back) {
+    if slot == NO_SLOT || back == Return::NONE || !take(header, label, director.width(), back) {
         return NO_SLOT;
     }
     slot
 }
 
-/// Shifts a director of `width` bits out and `back` in. `false`, and nothing is changed: shifted too far.
+/// Shifts a director of `width` bits out of the header's `label`, and `back` in. `false`, and nothing is changed:
+/// shifted too far.
 //= WIRE §3.2 steps 7 to 9: version bits and byte 8 are kept, the traffic class becomes ffff
 #[inline]
-fn take(header: &mut [u8; HEADER_LEN], width: u32, back: Return) -> bool {
+fn take(header: &mut [u8; HEADER_LEN], label: u64, width: u32, back: Return) -> bool {
     let shift = header[9].wrapping_add(low_byte(width));
     // A carry out of the six bits of the shift changes the version above them: directors have 15 bits at most.
     if (shift ^ header[9]) & !SHIFT_MASK != 0 {
         return false;
     }
-    let label = back.put((label_of(header) >> width).swap_bytes());
+    let label = back.put((label >> width).swap_bytes());
     header[..8].copy_from_slice(&label.to_le_bytes());
     header[9] = shift;
-    header[10] = 0xff;
-    header[11] = 0xff;
+    header[10..].copy_from_slice(&UNCLASSIFIED.to_le_bytes());
     true
 }
 
@@ -176,7 +179,7 @@ pub(crate) fn judge(rules: &Rules, from: &Record, packet: &mut [u8]) -> Judgemen
     if !is_self && rules.slot_of_number(from, director.number()) == NO_SLOT {
         return refuse(DropReason::UnknownVif, MALFORMED_ADDRESS);
     }
-    if !take(header, width, back) {
+    if !take(header, label, width, back) {
         return Judgement::Dropped { reason: DropReason::LabelShift, error: None };
     }
     Judgement::Delivered

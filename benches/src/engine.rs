@@ -2,7 +2,7 @@
 
 use crate::frames::{STRIDE_COLOURED, frames};
 use crate::report::{Machine, Measurement, Report};
-use crate::rounds::{ROUNDS, Random, median_slice, move_to, pin};
+use crate::rounds::{NOT_REAL_TIME, ROUNDS, Random, median_slice, move_to, pin};
 use crate::switch::{header, twin};
 use crate::tenants::{PORTS, Place, TenantBox, VIFS};
 use crate::testpmd::{Testpmd, TestpmdError};
@@ -76,6 +76,9 @@ pub fn run() -> Result<Report, EngineBenchError> {
     let core = pin();
     if core.is_none() {
         notes.push("not pinned to a core".to_owned());
+    }
+    if !crate::processor::real_time() {
+        notes.push(NOT_REAL_TIME.to_owned());
     }
     let one = TenantBox::new(1, SchemeSpec::V358)?;
     let all = TenantBox::new(4096, SchemeSpec::V358)?;

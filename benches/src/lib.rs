@@ -6,7 +6,6 @@
 
 pub mod engine;
 pub mod frames;
-#[cfg(target_arch = "x86_64")]
 pub mod processor;
 pub mod report;
 pub mod rounds;

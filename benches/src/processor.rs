@@ -13,7 +13,8 @@ pub fn cycles() -> u64 {
 /// Puts this thread into the real-time class at its lowest priority, so that neighbours on the machine take next to
 /// nothing of its core. Whether it was allowed.
 ///
-/// Not for a thread that starts processes: what it would reap may wait for this very core, behind it, for ever.
+/// A process that such a thread starts is in the class too, unless it is put back (as `testpmd` does): what the
+/// thread would wait for may wait for this very core, behind it, for ever.
 pub fn real_time() -> bool {
     let priority = libc::sched_param { sched_priority: 1 };
     // SAFETY: 0 means the calling thread; the parameter is read only, and lives through the call.

@@ -5,6 +5,10 @@ use std::time::Instant;
 /// Rounds of every figure.
 pub const ROUNDS: usize = 7;
 
+/// A note for figures that were measured like any other thread.
+pub(crate) const NOT_REAL_TIME: &str =
+    "not in the real-time class: neighbours on the machine disturb the figures";
+
 /// The value below which `part` of `values` lie.
 #[must_use]
 pub fn quantile(values: &[f64], part: f64) -> f64 {

@@ -2,7 +2,7 @@
 
 use crate::frames::{STRIDE_AF_XDP, STRIDE_COLOURED, frames};
 use crate::report::{Machine, Measurement, Report};
-use crate::rounds::{ROUNDS, Random, median_slice, pin};
+use crate::rounds::{NOT_REAL_TIME, ROUNDS, Random, median_slice, pin};
 use crate::tenants::{Place, TenantBox, VIFS};
 use dataplane_api::spec::SchemeSpec;
 use engine::SpecError;
@@ -61,6 +61,9 @@ pub fn run() -> Result<Report, SwitchBenchError> {
     let mut notes = Vec::new();
     if pin().is_none() {
         notes.push("not pinned to a core".to_owned());
+    }
+    if !crate::processor::real_time() {
+        notes.push(NOT_REAL_TIME.to_owned());
     }
     let one_v358 = TenantBox::new(1, SchemeSpec::V358)?;
     let one_v48 = TenantBox::new(1, SchemeSpec::V48)?;

@@ -84,7 +84,7 @@ impl Testpmd {
     /// # Errors
     /// [`TestpmdError`].
     pub fn measure(&self, window: Duration) -> Result<f64, TestpmdError> {
-        let mut child = Command::new("dpdk-testpmd")
+        let mut child = command()
             .args(["-l", &self.cores, "--main-lcore", &self.main_core, "--no-pci", "--in-memory"])
             .args([
                 "--no-telemetry",
@@ -119,6 +119,7 @@ impl Testpmd {
 fn forward(child: &mut Child, window: Duration) -> Result<f64, TestpmdError> {
     let mut stdin = child.stdin.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
     sleep(START_UP);
+    forward_in_real_time(child.id());
     let before = busy_ns(child.id())?;
     writeln!(stdin, "start")?;
     sleep(window);
@@ -140,4 +141,28 @@ fn busy_ns(process: u32) -> Result<f64, TestpmdError> {
         }
     }
     Err(TestpmdError::Statistics)
+}
+
+/// testpmd in the ordinary class: its main thread polls, and in the real-time class it would keep whoever drives it
+/// from its core for ever.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new("chrt");
+    command.args(["--other", "0", "dpdk-testpmd"]);
+    command
+}
+
+/// Puts its forwarding thread into the real-time class, as the loops beside it are.
+pub(crate) fn forward_in_real_time(process: u32) {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return };
+    let is_worker = |task: &fs::DirEntry| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.contains("worker"))
+    };
+    for worker in tasks.flatten().filter(is_worker) {
+        // Where the class is not allowed, the loops are not in it either, and a note says so.
+        let _as_it_may = Command::new("chrt")
+            .args(["-f", "-p", "1"])
+            .arg(worker.file_name())
+            .stderr(Stdio::null())
+            .status();
+    }
 }

@@ -13,7 +13,7 @@ mod net;
 mod testpmd;
 
 use crate::report::{Machine, Measurement, Report};
-use crate::rounds::{ROUNDS, Random, move_to};
+use crate::rounds::{NOT_REAL_TIME, ROUNDS, Random, move_to};
 use crate::switch::{header, twin};
 use crate::tenants::{Place, TenantBox};
 use dataplane_api::PortId;
@@ -37,8 +37,6 @@ const WINDOW: Duration = Duration::from_millis(400);
 const WARM_UP: Duration = Duration::from_millis(100);
 /// Half of them in the rings, the rest with the kernel and free.
 const CHUNKS: usize = 8192;
-const NOT_REAL_TIME: &str =
-    "not in the real-time class: neighbours on the machine disturb the figures";
 /// Vifs on each port.
 const VIFS: u8 = 8;
 

@@ -2,8 +2,7 @@
 
 use super::net::Net;
 use super::{VethBenchError, WARM_UP};
-use crate::testpmd::{Pages, START_UP, TestpmdError};
-use std::fs;
+use crate::testpmd::{Pages, START_UP, TestpmdError, command, forward_in_real_time};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -38,7 +37,7 @@ impl AfXdpTestpmd {
         let child = net.middle.run(|| self.spawn())?;
         let mut child = Running(child.map_err(VethBenchError::Testpmd)?);
         sleep(START_UP);
-        child.forward_in_real_time();
+        forward_in_real_time(child.0.id());
         child.say("start")?;
         sleep(WARM_UP);
         let (start, before) = (Instant::now(), net.sink_frames()?);
@@ -51,7 +50,7 @@ impl AfXdpTestpmd {
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new("dpdk-testpmd")
+        command()
             .args(["-l", &self.cores, "--main-lcore", &self.main_core])
             .args(["--no-pci", "--in-memory", "--no-telemetry", "--log-level", "error"])
             .args(["--vdev", "net_af_xdp0,iface=p0", "--vdev", "net_af_xdp1,iface=p1"])
@@ -71,22 +70,6 @@ impl Running {
         let stdin = self.0.stdin.as_mut();
         let said = stdin.map_or(Ok(()), |stdin| writeln!(stdin, "{word}"));
         said.map_err(VethBenchError::Testpmd)
-    }
-
-    /// Puts its forwarding thread into the real-time class, as the loops beside it are.
-    fn forward_in_real_time(&self) {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0.id())) else { return };
-        let is_worker = |task: &fs::DirEntry| {
-            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.contains("worker"))
-        };
-        for worker in tasks.flatten().filter(is_worker) {
-            // Where the class is not allowed, the loops are not in it either, and a note says so.
-            let _as_it_may = Command::new("chrt")
-                .args(["-f", "-p", "1"])
-                .arg(worker.file_name())
-                .stderr(Stdio::null())
-                .status();
-        }
     }
 
     fn wait(&mut self) {

@@ -20,6 +20,7 @@ pub mod live;
 mod mapping;
 pub mod memory;
 pub mod netdev;
+pub mod netlink;
 pub mod pcap;
 pub mod port;
 mod ring;

@@ -7,6 +7,7 @@ use crate::management::{Event, SIGNALS, Server, WAKER};
 use crate::manager::Manager;
 use crate::plan::{self, Plan, port_id, worker_id, workers_of};
 use crate::ports::{self, MemoryPorts};
+use crate::resolver::{CHANGES, PortDevice, Resolver};
 use crate::slow_path::{PingRequest, PingResult};
 use crate::store::Store;
 use crate::tables::Tables;
@@ -15,7 +16,7 @@ use crate::threads::{self, Threads, Wiring};
 use anyhow::Context;
 use dataplane_api::Spec;
 use dataplane_api::protocol::{Reply, Request};
-use engine::{Compiler, NextHops, PortFacts, Rules};
+use engine::{Compiler, PortFacts, Rules};
 use io::{Pool, Umem, UmemConfig};
 use mio::{Events, Interest, Poll};
 use nix::sys::signal::Signal;
@@ -151,18 +152,12 @@ impl Dataplane {
                 filter.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
             }
         }
-        notices.extend(crate::manager::udp_notice(&first.spec));
 
         let ports_up = opened
             .iter()
             .zip(&facts)
             .map(|(port, facts)| !port.has_device || io::netdev::is_up(&facts.name));
-        let tables = Tables {
-            rules: Arc::new(first.rules),
-            next_hops: Arc::new(NextHops::default()),
-            ports_up: ports_up.collect(),
-            watch: None,
-        };
+        let ports_up = ports_up.collect();
         let signals = match hosting {
             Hosting::Process => {
                 machine::forbid_core_dumps()?;
@@ -172,6 +167,14 @@ impl Dataplane {
             }
             Hosting::Guest => None,
         };
+
+        let devices = opened.iter().zip(&facts).map(|(port, facts)| PortDevice {
+            name: facts.name.clone(),
+            has_device: port.has_device,
+        });
+        let mut resolver = Resolver::open(devices.collect(), poll.registry());
+        let next_hops = resolver.adopt(&first.rules, crate::clock::now());
+        let tables = Tables { rules: Arc::new(first.rules), next_hops, ports_up, watch: None };
 
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let publisher = publish(tables.clone(), workers + 1);
@@ -188,6 +191,7 @@ impl Dataplane {
             spec: first.spec,
             versions: VecDeque::from([(1, tables.rules.generation())]),
             tables,
+            resolver,
             publisher,
             wakers: threads.wakers.clone(),
             passed: threads.passed.clone(),
@@ -238,6 +242,9 @@ impl Dataplane {
             }
             self.answer_pings();
             self.show_taps();
+            if events.iter().any(|event| event.token() == CHANGES) {
+                self.manager.follow_next_hops();
+            }
             let now = crate::clock::now();
             let passed = Duration::from_nanos(now - tended);
             if passed >= TEND_INTERVAL {

@@ -75,7 +75,7 @@ pub(crate) fn forbid_core_dumps() -> anyhow::Result<()> {
 
 /// Gives up every capability that a running dataplane does not need. Threads started later have no more.
 pub(crate) fn drop_capabilities() -> anyhow::Result<()> {
-    // Filters, routes and unicast addresses: NET_ADMIN; maps: BPF; sockets: NET_RAW; its own files need none.
+    // Filters, and orders to find neighbours: NET_ADMIN; maps: BPF; sockets: NET_RAW; its own files need none.
     let needed = CapsHashSet::from([
         Capability::CAP_NET_RAW,
         Capability::CAP_NET_ADMIN,

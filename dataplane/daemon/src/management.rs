@@ -3,6 +3,7 @@
 
 mod connection;
 
+use crate::resolver::CHANGES;
 use connection::{Connection, Outcome};
 use dataplane_api::protocol::{Hello, Reply, Request};
 use mio::net::UnixListener;
@@ -78,7 +79,7 @@ impl Server {
         for event in events {
             match event.token() {
                 LISTENER => self.accept(poll.registry()),
-                WAKER | SIGNALS => {}
+                WAKER | SIGNALS | CHANGES => {}
                 Token(token) => self.serve(token as ClientId, poll.registry(), &mut found),
             }
         }

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::counters::SharedCounters;
 use crate::plan::{Plan, port_id, worker_id};
 use crate::ports::Opened;
+use crate::resolver::Resolver;
 use crate::slow_path::PingRequest;
 use crate::store::Store;
 use crate::tables::Tables;
@@ -12,7 +13,7 @@ use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
     PortStatus, SlowPathStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
 };
-use dataplane_api::{Generation, LinkSpec, Nanos, PortId, Spec};
+use dataplane_api::{Generation, Nanos, PortId, Spec};
 use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::xdp::PortFilter;
@@ -38,6 +39,8 @@ pub(crate) struct Manager {
     pub(crate) counters: SharedCounters,
     pub(crate) spec: Spec,
     pub(crate) tables: Tables,
+    /// Follows what next hops of UDP links depend on.
+    pub(crate) resolver: Resolver,
     pub(crate) publisher: Publisher<Tables>,
     /// Versions of the tables that may still be in use, and the generation of each.
     pub(crate) versions: VecDeque<(u64, Generation)>,
@@ -100,10 +103,9 @@ impl Manager {
         let (vswitches, vifs) = rules.new_ids();
         self.counters.zero(vswitches, vifs);
         tracing::info!("spec of generation {} is in force", spec.generation);
-        if let Some(notice) = udp_notice(&spec) {
-            self.notice(notice);
-        }
         self.spec = spec;
+        // With the rules and not after them: an id may stand for another link now.
+        self.tables.next_hops = self.resolver.adopt(&rules, clock::now());
         self.tables.rules = Arc::new(rules);
         self.publish();
         self.filters_until = self.versions.back().map(|(version, _)| *version);
@@ -117,6 +119,14 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Asks and hears what next hops follow from; publishes them if they are others.
+    pub(crate) fn follow_next_hops(&mut self) {
+        if let Some(next_hops) = self.resolver.follow(clock::now()) {
+            self.tables.next_hops = next_hops;
+            self.publish();
+        }
     }
 
     /// Publishes the tables as they are now, and wakes whoever sleeps.
@@ -139,6 +149,7 @@ impl Manager {
     /// What is due a few times a second: ports that went up or down, filters and ids that nobody needs any more.
     pub(crate) fn tend(&mut self) {
         self.look_at_ports();
+        self.follow_next_hops();
         let applied = self.publisher.applied();
         self.publisher.reclaim();
         let passed = self
@@ -273,7 +284,7 @@ impl Manager {
                 .map(|vif| vif_status(rules, &self.facts, &self.tables.next_hops, vif))
                 .collect(),
             slow_path: self.slow_path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            notices: self.notices.clone(),
+            notices: self.notices.iter().cloned().chain(self.resolver.notices()).collect(),
         }
     }
 
@@ -340,14 +351,4 @@ fn vif_status(
         mtu: vif.mtu.into(),
         resolved,
     }
-}
-
-/// A notice for specs with UDP links: next hops are not followed, so nothing leaves by them.
-pub(crate) fn udp_notice(spec: &Spec) -> Option<String> {
-    let mut links =
-        spec.vswitches.iter().flat_map(|vswitch| &vswitch.vifs).filter_map(|vif| vif.link.as_ref());
-    links.any(|link| matches!(link, LinkSpec::Udp { .. })).then(|| {
-        "this build does not follow routes and neighbours: what should leave by a UDP link is dropped as unresolved"
-            .to_owned()
-    })
 }

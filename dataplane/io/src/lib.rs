@@ -13,9 +13,11 @@
 
 pub mod af_packet;
 pub mod af_xdp;
+mod ask;
 pub mod bpf;
 pub mod error;
 pub mod frame;
+mod link_kind;
 pub mod live;
 mod mapping;
 pub mod memory;
@@ -27,6 +29,7 @@ mod ring;
 pub mod shm;
 mod sockopt;
 pub mod umem;
+pub mod unicast;
 pub mod xdp;
 
 pub use error::IoError;

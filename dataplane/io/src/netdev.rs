@@ -1,8 +1,7 @@
 //! A network device by name, as this thread's network namespace knows it.
 
-use crate::IoError;
+use crate::{IoError, link_kind};
 use nix::net::if_::if_nametoindex;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -46,19 +45,11 @@ impl Netdev {
     }
 
     /// Why the device cannot be a port, in a sentence that says what to use instead; `None` if it can.
-    ///
-    /// Reads sysfs, which shows the network namespace that it was mounted in: in another one nothing is found, and
-    /// the bind itself is the check.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        let kind = fs::read_to_string(format!("/sys/class/net/{}/uevent", self.name)).ok()?;
-        let kind = kind.lines().find_map(|line| line.strip_prefix("DEVTYPE="))?;
-        let instead = match kind {
-            "bond" => "use the devices that it bonds, each as a port",
-            "bridge" => "use the devices that it bridges, each as a port",
-            "vlan" => "use the device below it as the port, and give the vlan in the link",
-            _ => return None,
-        };
+        // A kernel that does not answer is not a reason to refuse.
+        let kind = link_kind::kind_of(self.index).ok()??;
+        let instead = link_kind::refusal(&kind)?;
         Some(format!("port {}: a {kind} device cannot be a port; {instead}", self.name))
     }
 }
@@ -76,17 +67,22 @@ fn control_socket() -> Result<OwnedFd, IoError> {
 }
 
 fn query(socket: &OwnedFd, name: &str, request: libc::Ioctl) -> Result<libc::ifreq, IoError> {
+    let mut answer = request_for(name)?;
+    // SAFETY: the requests asked for read the name and write the union of the ifreq that the pointer leads to.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut answer) };
+    if result == 0 { Ok(answer) } else { Err(IoError::last(format!("ask for device {name}"))) }
+}
+
+fn request_for(name: &str) -> Result<libc::ifreq, IoError> {
     // SAFETY: ifreq is plain old data, for which all zeros is a value.
-    let mut answer: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
-    if name.len() >= answer.ifr_name.len() {
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    if name.len() >= request.ifr_name.len() {
         return Err(IoError::NoDevice { name: name.to_owned() });
     }
-    answer
+    request
         .ifr_name
         .iter_mut()
         .zip(name.bytes())
         .for_each(|(to, from)| *to = libc::c_char::from_ne_bytes([from]));
-    // SAFETY: the requests asked for read the name and write the union of the ifreq that the pointer leads to.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut answer) };
-    if result == 0 { Ok(answer) } else { Err(IoError::last(format!("ask for device {name}"))) }
+    Ok(request)
 }

@@ -40,6 +40,11 @@ impl Asker {
         Self::new(SockProtocol::NetlinkRoute)
     }
 
+    /// For families that are found by name.
+    pub(crate) fn generic() -> io::Result<Self> {
+        Self::new(SockProtocol::NetlinkGeneric)
+    }
+
     fn new(protocol: SockProtocol) -> io::Result<Self> {
         let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
         let socket = socket(AddressFamily::Netlink, kind, flags, protocol)?;
@@ -153,7 +158,6 @@ pub(crate) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 /// An attribute to ask with; `value` is short.
-#[cfg(test)]
 pub(crate) fn to_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
@@ -169,7 +173,7 @@ pub(crate) fn device_message(family: u8, index: u32) -> [u8; 16] {
     message
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 

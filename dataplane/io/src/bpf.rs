@@ -3,6 +3,7 @@
 //! There is no compiler on a user's machine, so programs are assembled here, instruction by instruction.
 
 pub mod assembler;
+pub mod btf;
 
 use crate::IoError;
 use std::io;
@@ -28,6 +29,8 @@ const LINK_TYPE_XDP: u32 = 6;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+const MAP_NO_PREALLOC: u32 = 1;
+const PROGRAM_XDP_DEVICE_BOUND: u32 = 1 << 6;
 
 /// Kinds of map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +122,8 @@ impl Map {
             key_len: key_size,
             value_len: value_size,
             entries: size(entries),
-            flags: 0,
+            // Entries that are not there cost nothing; the kernel takes care that lookups stay as they are.
+            flags: if kind == MapKind::Hash { MAP_NO_PREALLOC } else { 0 },
         };
         let fd = call_fd(MAP_CREATE, &mut attributes).map_err(|error| {
             IoError::from_os(format!("create a BPF map of {entries} entries"), error)
@@ -212,6 +216,18 @@ impl Program {
     /// # Errors
     /// [`IoError::Rights`]; [`IoError::Verifier`] with the end of its log.
     pub fn load_xdp(name: &str, instructions: &[u64]) -> Result<Self, IoError> {
+        Self::load(name, instructions, None)
+    }
+
+    /// Loads an XDP program that only this device can run, natively, and that may ask its driver for metadata.
+    ///
+    /// # Errors
+    /// As [`Self::load_xdp`]; [`IoError::System`] also for a device whose driver has no metadata.
+    pub fn load_xdp_for(name: &str, instructions: &[u64], ifindex: u32) -> Result<Self, IoError> {
+        Self::load(name, instructions, Some(ifindex))
+    }
+
+    fn load(name: &str, instructions: &[u64], device: Option<u32>) -> Result<Self, IoError> {
         #[repr(C)]
         struct Attributes {
             kind: u32,
@@ -238,9 +254,9 @@ impl Program {
             log_len: u32::try_from(log.len()).unwrap_or(0),
             log: log.as_mut_ptr().addr() as u64,
             kernel_version: 0,
-            flags: 0,
+            flags: if device.is_some() { PROGRAM_XDP_DEVICE_BOUND } else { 0 },
             name: [0; 16],
-            ifindex: 0,
+            ifindex: device.unwrap_or(0),
             attach_type: ATTACH_XDP,
         };
         attributes.name.iter_mut().take(15).zip(name.bytes()).for_each(|(to, from)| *to = from);

@@ -5,6 +5,10 @@ use nix::net::if_::if_nametoindex;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+// Source: linux/ethtool.h.
+const ETHTOOL_GET_FLAGS: u32 = 0x25;
+const FLAG_RX_VLAN: u32 = 1 << 8;
+
 /// A device that may become a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Netdev {
@@ -51,6 +55,27 @@ impl Netdev {
         let kind = link_kind::kind_of(self.index).ok()??;
         let instead = link_kind::refusal(&kind)?;
         Some(format!("port {}: a {kind} device cannot be a port; {instead}", self.name))
+    }
+
+    /// Whether the device takes the 802.1Q tag out of received frames (`ethtool -k`: rx-vlan-offload); `false` where it
+    /// does not say.
+    #[must_use]
+    pub fn strips_tags(&self) -> bool {
+        /// `struct ethtool_value`.
+        #[repr(C)]
+        struct Value {
+            command: u32,
+            data: u32,
+        }
+        let mut value = Value { command: ETHTOOL_GET_FLAGS, data: 0 };
+        let Ok(socket) = control_socket() else { return false };
+        let Ok(mut request) = request_for(&self.name) else { return false };
+        request.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // SAFETY: this ethtool command reads and writes one `struct ethtool_value`, which the request's pointer leads to
+        // and which outlives the call.
+        let result =
+            unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+        result == 0 && value.data & FLAG_RX_VLAN != 0
     }
 }
 

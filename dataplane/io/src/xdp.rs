@@ -3,6 +3,13 @@
 //! Ours are: ethertype 0xfc00 to one of our MAC addresses (also behind one 802.1Q tag that stands in the frame), and UDP
 //! to one of our addresses and ports, IPv4 without options or IPv6 without extension headers, not fragments. A queue
 //! without a socket passes them to the kernel. Which addresses are ours is in maps, so a change never re-attaches.
+//!
+//! A tag that stands beside the frame is put back into it, so that the pipeline sees what was on the wire, where the
+//! driver tells it ([`Tags`]); natively only. Elsewhere such a frame looks untagged.
+
+mod tags;
+
+pub use tags::{Tags, expected};
 
 use crate::IoError;
 use crate::bpf::assembler::{Alu, Assembler, If, Reg, Width};
@@ -16,8 +23,8 @@ use wire::ethernet::{ETHERTYPE_CJDNS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_
 
 /// Name of the program, as tools list it.
 const NAME: &str = "switchyard";
-/// Own addresses on one port.
-const MACS_MAX: usize = 4096;
+/// Own addresses on one port; more than a device's own filter holds ([`crate::unicast`]).
+const MACS_MAX: usize = 65_536;
 /// Own UDP endpoints on one port.
 const ENDPOINTS_MAX: usize = 4096;
 /// Receive queues of one port.
@@ -27,7 +34,9 @@ const MAC_KEY_LEN: usize = 8;
 const ENDPOINT_KEY_LEN: usize = 20;
 
 const HELPER_MAP_LOOKUP: i32 = 1;
+const HELPER_ADJUST_HEAD: i32 = 44;
 const HELPER_REDIRECT_MAP: i32 = 51;
+const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
 
 /// What is ours on a port.
@@ -44,10 +53,11 @@ pub struct PortFilter {
 pub struct Attachment {
     device: Netdev,
     mode: XdpMode,
+    tags: Tags,
     maps: Maps,
     filter: PortFilter,
+    // It keeps the program.
     _link: Link,
-    _program: Program,
 }
 
 #[derive(Debug)]
@@ -55,6 +65,8 @@ struct Maps {
     macs: Map,
     endpoints: Map,
     sockets: Map,
+    /// Not zero once a frame with a tag in it came.
+    tag_seen: Map,
 }
 
 impl Maps {
@@ -63,6 +75,7 @@ impl Maps {
             macs: Map::create(MapKind::Hash, MAC_KEY_LEN, 4, MACS_MAX)?,
             endpoints: Map::create(MapKind::Hash, ENDPOINT_KEY_LEN, 4, ENDPOINTS_MAX)?,
             sockets: Map::create(MapKind::Sockets, 4, 4, QUEUES_MAX)?,
+            tag_seen: Map::create(MapKind::Array, 4, 4, 1)?,
         })
     }
 }
@@ -75,13 +88,23 @@ impl Attachment {
     /// for refusing both modes.
     pub fn attach(device: &Netdev) -> Result<Self, IoError> {
         let maps = Maps::create()?;
-        let program = Program::load_xdp(NAME, &redirect_program(&maps))?;
+        let (told, untold) = match load_told(device, &maps) {
+            Ok(program) => (Some(program), "its driver refused the program that asks".to_owned()),
+            Err(why) => (None, why),
+        };
+        let plain = Program::load_xdp(NAME, &redirect_program(&maps, None))?;
+        let generic = "a program that runs generically is not told them".to_owned();
+        let attempts = [
+            told.as_ref().map(|program| (program, XdpMode::Native, Tags::Told)),
+            Some((&plain, XdpMode::Native, Tags::Untold(untold))),
+            Some((&plain, XdpMode::Generic, Tags::Untold(generic))),
+        ];
         let mut refused = None;
-        for mode in [XdpMode::Native, XdpMode::Generic] {
-            match Link::attach(&program, device.index, mode) {
+        for (program, mode, tags) in attempts.into_iter().flatten() {
+            match Link::attach(program, device.index, mode) {
                 Ok(link) => {
                     let (device, filter) = (device.clone(), PortFilter::default());
-                    return Ok(Self { device, mode, maps, filter, _link: link, _program: program });
+                    return Ok(Self { device, mode, tags, maps, filter, _link: link });
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
                     let holder =
@@ -112,6 +135,19 @@ impl Attachment {
     #[must_use]
     pub fn mode(&self) -> XdpMode {
         self.mode
+    }
+
+    /// What it learns of tags that stand beside a frame.
+    #[must_use]
+    pub fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// Whether a frame with a tag in its bytes has come since it was attached: the device does not take tags out.
+    #[must_use]
+    pub fn saw_tag(&self) -> bool {
+        let seen = self.maps.tag_seen.read(&0_u32.to_ne_bytes());
+        seen.is_ok_and(|seen| seen.iter().any(|byte| *byte != 0))
     }
 
     /// What is ours now.
@@ -196,7 +232,15 @@ const fn loaded(value: u16) -> i32 {
     value.swap_bytes() as i32
 }
 
-fn redirect_program(maps: &Maps) -> Vec<u64> {
+/// The program that is told of tags, for this device.
+fn load_told(device: &Netdev, maps: &Maps) -> Result<Program, String> {
+    let function = tags::function_for(device)?;
+    let code = redirect_program(maps, Some(function));
+    Program::load_xdp_for(NAME, &code, device.index).map_err(|error| error.to_string())
+}
+
+/// `tags`: the kernel function that tells them.
+fn redirect_program(maps: &Maps, tags: Option<u32>) -> Vec<u64> {
     use Reg::{Fp, R0, R1, R2, R3, R4, R5, R6, R7};
     use Width::{Byte, Half, Word};
     let mut code = Assembler::new();
@@ -204,6 +248,7 @@ fn redirect_program(maps: &Maps) -> Vec<u64> {
     code.copy(R6, R1).load(Word, R2, R6, 0).load(Word, R3, R6, 4);
     need(&mut code, R2, 14).load(Half, R5, R2, 12).copy(R7, R2).alu(Alu::Add, R7, 14);
     code.jump_if(R5, If::NotEqual, loaded(ETHERTYPE_VLAN), "untagged");
+    code.load_map_value(R1, maps.tag_seen.fd()).store_value(Word, R1, 0, 1);
     need(&mut code, R2, 18).load(Half, R5, R2, 16).copy(R7, R2).alu(Alu::Add, R7, 18);
     code.label("untagged")
         .jump_if(R5, If::Equal, loaded(ETHERTYPE_IPV4), "ipv4")
@@ -245,6 +290,9 @@ fn redirect_program(maps: &Maps) -> Vec<u64> {
     code.load_map(R1, maps.endpoints.fd()).copy(R2, Fp).alu(Alu::Add, R2, -24);
 
     code.label("look_up").call(HELPER_MAP_LOOKUP).jump_if(R0, If::Equal, 0, "pass");
+    if let Some(function) = tags {
+        put_tag_back(&mut code, function, maps.sockets.fd());
+    }
     // Redirect by receive queue (offset 16 of the context); without a socket there, XDP_PASS.
     code.load_map(R1, maps.sockets.fd())
         .load(Word, R2, R6, 16)
@@ -254,6 +302,48 @@ fn redirect_program(maps: &Maps) -> Vec<u64> {
     code.label("pass").set(R0, XDP_PASS).exit();
     // Every label used is right above; a missing one shows as a program that the verifier refuses.
     code.finish().unwrap_or_default()
+}
+
+/// Puts the tag of a frame that is ours back into it and redirects it; a frame without one goes on at "redirect".
+///
+/// The kernel gets the frame as it was: its tag stands beside it still, and two would be there. So nothing is changed
+/// before a socket is known to take it. A second tag, or one that is not 802.1Q, makes a frame not ours, as it does where
+/// all tags are in the frame.
+///
+/// Cost: one call and seven instructions where there is no tag.
+fn put_tag_back(code: &mut Assembler, function: u32, sockets: i32) {
+    use Reg::{Fp, R0, R1, R2, R3, R4, R6};
+    use Width::{Half, Word};
+    // Tag protocol (network order) and tag control (host order) go to the stack.
+    code.store_value(Word, Fp, -32, 0)
+        .copy(R1, R6)
+        .copy(R2, Fp)
+        .alu(Alu::Add, R2, -32)
+        .copy(R3, Fp)
+        .alu(Alu::Add, R3, -30)
+        .call_kernel(function)
+        .jump_if_word(R0, If::Equal, -libc::ENODATA, "redirect")
+        .jump_if_word(R0, If::NotEqual, 0, "pass");
+    code.load(Half, R4, Fp, -32).jump_if(R4, If::NotEqual, loaded(ETHERTYPE_VLAN), "pass");
+    code.load(Word, R2, R6, 0).load(Word, R3, R6, 4);
+    need(code, R2, 14).load(Half, R4, R2, 12);
+    code.jump_if(R4, If::Equal, loaded(ETHERTYPE_VLAN), "pass");
+    code.load(Word, R4, R6, 16).store(Word, Fp, -36, R4);
+    code.load_map(R1, sockets).copy(R2, Fp).alu(Alu::Add, R2, -36).call(HELPER_MAP_LOOKUP);
+    code.jump_if(R0, If::Equal, 0, "pass");
+    code.copy(R1, R6).set(R2, -4).call(HELPER_ADJUST_HEAD);
+    code.jump_if_word(R0, If::NotEqual, 0, "pass");
+    // The addresses move to the front, the tag follows them.
+    code.load(Word, R2, R6, 0).load(Word, R3, R6, 4);
+    need(code, R2, 18);
+    for word in 0..3 {
+        code.load(Word, R4, R2, 4 * word + 4).store(Word, R2, 4 * word, R4);
+    }
+    code.load(Half, R4, Fp, -32).store(Half, R2, 12, R4);
+    code.load(Half, R4, Fp, -30).to_network(R4, 16).store(Half, R2, 14, R4);
+    code.load_map(R1, sockets).load(Word, R2, R6, 16).set(R3, XDP_DROP);
+    code.call(HELPER_REDIRECT_MAP).exit();
+    code.label("redirect");
 }
 
 /// Passes the frame on unless `bytes` follow `from`.
@@ -292,7 +382,7 @@ mod tests {
             .endpoints
             .iter()
             .for_each(|at| maps.endpoints.set(&endpoint_key(*at), &present).unwrap());
-        let mut code = redirect_program(&maps);
+        let mut code = redirect_program(&maps, None);
         // `r3 = XDP_PASS` right before the call of bpf_redirect_map becomes `r3 = XDP_TX`.
         let flag = code.iter().position(|word| *word == 0x0000_0002_0000_03b7).unwrap();
         code[flag] = 0x0000_0003_0000_03b7;

@@ -84,11 +84,14 @@ const ALU64_REG: u8 = 0x0f;
 const MOVE: u8 = 0xb0;
 const JUMP_IMM: u8 = 0x05;
 const JUMP_REG: u8 = 0x0d;
+const JUMP_WORD_IMM: u8 = 0x06;
 const TO_NETWORK: u8 = 0xdc;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const ATOMIC_ADD_64: u8 = 0xdb;
 const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+const PSEUDO_KERNEL_FUNCTION: u8 = 2;
 
 impl Assembler {
     /// An empty program.
@@ -149,6 +152,18 @@ impl Assembler {
         self
     }
 
+    /// `to` = the address of the first value of an array map.
+    pub fn load_map_value(&mut self, to: Reg, fd: i32) -> &mut Self {
+        self.emit(0x18, to as u8, PSEUDO_MAP_VALUE, 0, fd);
+        self.code.push(0);
+        self
+    }
+
+    /// Calls a function of the kernel by its number in the kernel's type information.
+    pub fn call_kernel(&mut self, function: u32) -> &mut Self {
+        self.emit(CALL, 0, PSEUDO_KERNEL_FUNCTION, 0, function.cast_signed())
+    }
+
     /// Calls a helper by number.
     pub fn call(&mut self, helper: i32) -> &mut Self {
         self.emit(CALL, 0, 0, 0, helper)
@@ -175,6 +190,18 @@ impl Assembler {
     ) -> &mut Self {
         self.jumps.push((self.code.len(), label));
         self.emit(JUMP_IMM | condition as u8, left as u8, 0, 0, right)
+    }
+
+    /// Goes to a label if the lower 32 bits of `left` compare so with a constant.
+    pub fn jump_if_word(
+        &mut self,
+        left: Reg,
+        condition: If,
+        right: i32,
+        label: &'static str,
+    ) -> &mut Self {
+        self.jumps.push((self.code.len(), label));
+        self.emit(JUMP_WORD_IMM | condition as u8, left as u8, 0, 0, right)
     }
 
     /// Goes to a label if `left` compares so with a register.

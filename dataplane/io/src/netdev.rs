@@ -57,26 +57,30 @@ impl Netdev {
         Some(format!("port {}: a {kind} device cannot be a port; {instead}", self.name))
     }
 
-    /// Whether the device takes the 802.1Q tag out of received frames (`ethtool -k`: rx-vlan-offload); `false` where it
-    /// does not say.
+    /// Whether the hardware takes the 802.1Q tag out of received frames (`ethtool -k`: rx-vlan-offload). A virtual device
+    /// takes out nothing, whatever it says: what it hides, the sender hid.
     #[must_use]
     pub fn strips_tags(&self) -> bool {
-        /// `struct ethtool_value`.
-        #[repr(C)]
-        struct Value {
-            command: u32,
-            data: u32,
-        }
-        let mut value = Value { command: ETHTOOL_GET_FLAGS, data: 0 };
-        let Ok(socket) = control_socket() else { return false };
-        let Ok(mut request) = request_for(&self.name) else { return false };
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: this ethtool command reads and writes one `struct ethtool_value`, which the request's pointer leads to
-        // and which outlives the call.
-        let result =
-            unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-        result == 0 && value.data & FLAG_RX_VLAN != 0
+        let is_virtual = matches!(link_kind::kind_of(self.index), Ok(Some(_)));
+        !is_virtual && says_rx_vlan(&self.name)
     }
+}
+
+fn says_rx_vlan(name: &str) -> bool {
+    /// `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value { command: ETHTOOL_GET_FLAGS, data: 0 };
+    let Ok(socket) = control_socket() else { return false };
+    let Ok(mut request) = request_for(name) else { return false };
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: this ethtool command reads and writes one `struct ethtool_value`, which the request's pointer leads to and
+    // which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    result == 0 && value.data & FLAG_RX_VLAN != 0
 }
 
 /// Whether the device is up; `false` if it is gone.
@@ -110,4 +114,27 @@ fn request_for(name: &str) -> Result<libc::ifreq, IoError> {
         .zip(name.bytes())
         .for_each(|(to, from)| *to = libc::c_char::from_ne_bytes([from]));
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lab::{End, Namespace};
+
+    #[test]
+    fn what_a_virtual_device_says_of_tags_is_not_believed() {
+        if !lab::may("what_a_virtual_device_says_of_tags_is_not_believed") {
+            return;
+        }
+        let namespace = Namespace::new().unwrap();
+        let end = |name, last| End { namespace: &namespace, name, mac: [2, 0, 0, 0, 0, last] };
+        lab::veth(end("west0", 1), end("east0", 2), 1500, 1).unwrap();
+        namespace
+            .run(|| {
+                assert!(says_rx_vlan("west0"), "veth says that it does");
+                assert!(!Netdev::find("west0").unwrap().strips_tags());
+                assert!(!says_rx_vlan("lo"));
+            })
+            .unwrap();
+    }
 }

@@ -374,7 +374,7 @@ pub(crate) fn port_facts(port: &plan::PortPlan) -> PortFacts {
         workers: workers_of(port),
         untrusted: port.config.untrusted,
         plain_forced: port.config.plain_forced,
-        vlan_trusted: port.config.vlan_trusted,
+        tags_visible: port.config.vlan_trusted,
         checksum_partial: port.config.checksum_partial,
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn classify(rules: &Rules, port: PortId, frame: &[u8]) -> Result<Arri
 fn classify_other(rules: &Rules, port: PortId, frame: &[u8]) -> Result<Arrival, DropReason> {
     let header = ethernet::Header::parse(frame).ok_or(DropReason::Runt)?;
     let vlan = match header.vlan {
-        Some(_) if !rules.port(port).vlan_trusted => return Err(DropReason::VlanUntrusted),
+        Some(_) if !rules.port(port).tags_visible => return Err(DropReason::VlanUntrusted),
         // A tag of VLAN 0 carries a priority and no VLAN.
         Some(vlan) => vlan,
         None => UNTAGGED,

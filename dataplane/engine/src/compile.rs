@@ -23,8 +23,8 @@ pub struct PortFacts {
     pub untrusted: bool,
     /// Plain links are wanted there all the same.
     pub plain_forced: bool,
-    /// A tag in a frame is the sender's doing and never hidden by the device.
-    pub vlan_trusted: bool,
+    /// Every VLAN tag of a frame is seen: none is hidden by the device or by one behind it, as far as the port found.
+    pub tags_visible: bool,
     /// UDP checksums of received datagrams may be unfinished (local stacks over veth).
     pub checksum_partial: bool,
 }

@@ -28,8 +28,8 @@ use wire::scheme::Scheme;
 /// What the packet path must know of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortRules {
-    /// Tags in its frames are the sender's doing, all of them.
-    pub(crate) vlan_trusted: bool,
+    /// All tags of its frames are seen.
+    pub(crate) tags_visible: bool,
     /// UDP checksums may be left to hardware that does not exist (local stacks over veth).
     pub(crate) checksum_partial: bool,
 }

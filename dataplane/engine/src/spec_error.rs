@@ -139,9 +139,9 @@ pub enum VifError {
     /// Not an 802.1Q tag.
     #[error("VLAN {0}: 1 to 4094 are allowed")]
     Vlan(u16),
-    /// The port may hide tags.
+    /// Tags may be hidden on the port.
     #[error(
-        "VLAN {vlan} on port {port:?}: tags set by the device are invisible there, and a frame of another VLAN would look like ours; use a port that vouches for tags"
+        "VLAN {vlan} on port {port:?}: tags may be hidden there, and a frame of another VLAN would look like ours; the status's notices and `check` say why, and what helps"
     )]
     VlanUntrusted {
         /// The tag.

@@ -205,7 +205,7 @@ fn every_verdict_on_hostile_frames_is_the_twins() {
         .unwrap_or(1_000_000);
     let spec = spec();
     let mut rig = Rig::new(spec.clone());
-    let ports = ports(2).into_iter().map(|facts| (facts.name, facts.vlan_trusted)).collect();
+    let ports = ports(2).into_iter().map(|facts| (facts.name, facts.tags_visible)).collect();
     let twin = Twin { spec, ports };
     let linked = rig.rules.vifs().filter(|vif| vif.port().is_some());
     let links: Vec<_> = linked.map(|vif| (vif.vswitch.index(), vif.id)).collect();

@@ -132,7 +132,7 @@ fn facts(name: &str, mtu: u32) -> PortFacts {
         workers: vec![WorkerId(0)],
         untrusted: false,
         plain_forced: true,
-        vlan_trusted: true,
+        tags_visible: true,
         checksum_partial: false,
     }
 }

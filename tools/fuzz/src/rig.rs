@@ -40,7 +40,7 @@ pub(crate) fn ports() -> Vec<PortFacts> {
             name: format!("p{index}"),
             mtu: 1500,
             workers: vec![dataplane_api::WorkerId(0)],
-            vlan_trusted: index == 0,
+            tags_visible: index == 0,
             ..PortFacts::default()
         })
         .collect()

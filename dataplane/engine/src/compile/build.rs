@@ -70,7 +70,7 @@ pub(super) fn build(
         ports: ports
             .iter()
             .map(|facts| PortRules {
-                vlan_trusted: facts.vlan_trusted,
+                tags_visible: facts.tags_visible,
                 checksum_partial: facts.checksum_partial,
             })
             .collect(),

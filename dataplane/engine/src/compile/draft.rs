@@ -333,7 +333,7 @@ fn check_vlan(vlan: Option<u16>, facts: &PortFacts) -> Result<u16, VifError> {
     match vlan {
         None => Ok(UNTAGGED),
         Some(vlan) if !(1..=4094).contains(&vlan) => Err(VifError::Vlan(vlan)),
-        Some(vlan) if !facts.vlan_trusted => {
+        Some(vlan) if !facts.tags_visible => {
             Err(VifError::VlanUntrusted { vlan, port: facts.name.clone() })
         }
         Some(vlan) => Ok(vlan),

@@ -58,7 +58,7 @@ pub fn ports(n: usize) -> Vec<PortFacts> {
             name: format!("p{index}"),
             mtu: 1500,
             workers: vec![WorkerId(0)],
-            vlan_trusted: index == 0,
+            tags_visible: index == 0,
             ..PortFacts::default()
         })
         .collect()

@@ -148,9 +148,8 @@ impl Dataplane {
         let facts: Vec<PortFacts> = plan.ports.iter().map(port_facts).collect();
         let first = first_rules(&plan, &facts, &store, spec, &mut notices)?;
         for (index, port) in opened.iter_mut().enumerate() {
-            if let Some(filter) = &mut port.filter {
-                filter.add(&crate::manager::filter_of(&first.rules, port_id(index)))?;
-            }
+            let wanted = crate::manager::filter_of(&first.rules, port_id(index));
+            notices.extend(port.add(&wanted)?);
         }
 
         let ports_up = opened
@@ -199,6 +198,7 @@ impl Dataplane {
             slow_path: Arc::clone(&threads.slow_path_status),
             pings: threads.pings.clone(),
             notices: Vec::new(),
+            devices_due: 0,
             filters_until: None,
             plan,
         };

@@ -16,6 +16,7 @@ use dataplane_api::status::{
 use dataplane_api::{Generation, Nanos, PortId, Spec};
 use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
+use io::unicast::Listed;
 use io::xdp::PortFilter;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,8 @@ use sync::waker::Waker;
 
 /// Notices kept; the oldest go.
 const NOTICES_MAX: usize = 64;
+/// Between two looks at what devices see and were told, which others may change.
+const DEVICES_INTERVAL: Nanos = 5_000_000_000;
 
 /// Everything the management thread keeps.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(crate) struct Manager {
     pub(crate) slow_path: Arc<Mutex<SlowPathStatus>>,
     pub(crate) pings: Sender<PingRequest>,
     pub(crate) notices: Vec<String>,
+    /// When devices are looked at again.
+    pub(crate) devices_due: Nanos,
     /// Version after which no worker sends or expects what the filters still let in.
     pub(crate) filters_until: Option<u64>,
 }
@@ -113,11 +118,11 @@ impl Manager {
     }
 
     fn add_filters(&mut self, rules: &Rules) -> Result<(), IoError> {
+        let mut notices = Vec::new();
         for (index, port) in self.ports.iter_mut().enumerate() {
-            if let Some(filter) = &mut port.filter {
-                filter.add(&filter_of(rules, port_id(index)))?;
-            }
+            notices.extend(port.add(&filter_of(rules, port_id(index)))?);
         }
+        notices.into_iter().for_each(|notice| self.notice(notice));
         Ok(())
     }
 
@@ -150,6 +155,10 @@ impl Manager {
     pub(crate) fn tend(&mut self) {
         self.look_at_ports();
         self.follow_next_hops();
+        if clock::now() >= self.devices_due {
+            self.devices_due = clock::now() + DEVICES_INTERVAL;
+            self.look_at_addresses();
+        }
         let applied = self.publisher.applied();
         self.publisher.reclaim();
         let passed = self
@@ -174,10 +183,8 @@ impl Manager {
     fn remove_filters(&mut self) {
         let mut failed = Vec::new();
         for (index, port) in self.ports.iter_mut().enumerate() {
-            if let Some(filter) = &mut port.filter
-                && let Err(error) =
-                    filter.remove_others(&filter_of(&self.tables.rules, port_id(index)))
-            {
+            let wanted = filter_of(&self.tables.rules, port_id(index));
+            if let Err(error) = port.remove_others(&wanted) {
                 failed.push(error.to_string());
             }
         }
@@ -204,6 +211,27 @@ impl Manager {
         }
         self.tables.ports_up = up;
         self.publish();
+    }
+
+    /// Addresses that a device was told may be gone: somebody took them away, or it could not be told.
+    fn look_at_addresses(&mut self) {
+        let mut notices = Vec::new();
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            let Some(unicast) = &mut port.unicast else { continue };
+            let (name, wanted) =
+                (&self.facts[index].name, filter_of(&self.tables.rules, port_id(index)));
+            notices.extend(match unicast.add(&wanted.macs).and_then(|()| unicast.check()) {
+                Ok(Listed::All) => None,
+                Ok(Listed::Again(count)) => Some(format!(
+                    "port {name}: somebody took {count} of our MAC addresses off the device; they were told it again"
+                )),
+                Ok(Listed::Promiscuous) => Some(format!(
+                    "port {name}: the device does not keep our MAC addresses, so it is promiscuous now"
+                )),
+                Err(error) => Some(error.to_string()),
+            });
+        }
+        notices.into_iter().for_each(|notice| self.notice(notice));
     }
 
     /// Keeps a sentence for the status, once.

@@ -9,6 +9,7 @@ use io::af_xdp::{AfXdp, AfXdpConfig};
 use io::memory::MemoryPort;
 use io::netdev::Netdev;
 use io::pcap::PcapPort;
+use io::unicast::Unicast;
 use io::xdp::{Attachment, PortFilter};
 use io::{AnyPort, IoError, Pool, PortStatistics, Umem};
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub type MemoryPorts = BTreeMap<String, Vec<MemoryPort<'static>>>;
 pub(crate) struct Opened {
     /// What chooses the frames that are ours, where the kernel does.
     pub(crate) filter: Option<Filter>,
+    /// What tells the device our addresses, where there is one.
+    pub(crate) unicast: Option<Unicast>,
     /// Back end and mode, in words.
     pub(crate) backend: String,
     /// Whether a network device is behind it, which may go down.
@@ -30,7 +33,30 @@ pub(crate) struct Opened {
 
 impl Opened {
     fn without_device(backend: &str) -> Self {
-        Self { filter: None, backend: backend.to_owned(), has_device: false }
+        Self { filter: None, unicast: None, backend: backend.to_owned(), has_device: false }
+    }
+
+    fn of_device(device: &Netdev, filter: Filter, backend: String) -> Result<Self, IoError> {
+        let unicast = Some(Unicast::open(device)?);
+        Ok(Self { filter: Some(filter), unicast, backend, has_device: true })
+    }
+
+    /// Lets in what is new in `wanted`; nothing is taken away yet. Returns what is worth a notice.
+    pub(crate) fn add(&mut self, wanted: &PortFilter) -> Result<Option<String>, IoError> {
+        if let Some(filter) = &mut self.filter {
+            filter.add(wanted)?;
+        }
+        // A device that is gone cannot be told; the other ports go on.
+        let told = self.unicast.as_mut().map(|unicast| unicast.add(&wanted.macs));
+        Ok(told.and_then(Result::err).map(|error| error.to_string()))
+    }
+
+    /// Takes away what is not in `wanted`.
+    pub(crate) fn remove_others(&mut self, wanted: &PortFilter) -> Result<(), IoError> {
+        if let Some(filter) = &mut self.filter {
+            filter.remove_others(wanted)?;
+        }
+        self.unicast.as_mut().map_or(Ok(()), |unicast| unicast.remove_others(&wanted.macs))
     }
 }
 
@@ -97,8 +123,8 @@ pub(crate) fn open(
                 }
                 let copy = if zero_copy { "zero-copy" } else { "copy" };
                 let backend = format!("af_xdp {} {copy}", attachment.mode());
-                let filter = Some(Filter::Xdp(attachment));
-                opened.push(Opened { filter, backend, has_device: true });
+                let device = attachment.device().clone();
+                opened.push(Opened::of_device(&device, Filter::Xdp(attachment), backend)?);
             }
             Backend::AfPacket => {
                 let device = Netdev::find(&port.config.name)?;
@@ -110,11 +136,8 @@ pub(crate) fn open(
                 for ((_, worker), end) in port.queues.iter().zip(ends) {
                     give(worker, AnyPort::AfPacket(end));
                 }
-                opened.push(Opened {
-                    filter: Some(Filter::AfPacket(filter)),
-                    backend: "af_packet".to_owned(),
-                    has_device: true,
-                });
+                let (filter, backend) = (Filter::AfPacket(filter), "af_packet".to_owned());
+                opened.push(Opened::of_device(&device, filter, backend)?);
             }
             Backend::Memory => {
                 let name = &port.config.name;

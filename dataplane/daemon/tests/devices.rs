@@ -1,0 +1,173 @@
+//! The dataplane over AF_XDP: the addresses that a device is told.
+#![allow(clippy::tests_outside_test_module, reason = "an integration test is one")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use dataplane_api::{
+    Generation, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
+};
+use dataplane_daemon::client::Client;
+use dataplane_daemon::config::Port as PortConfig;
+use dataplane_daemon::{
+    Config, Dataplane, Hosting, Memory, MemoryPorts, StopHandle, clock, machine, plan,
+};
+use lab::{End, Namespace};
+use std::process::Command;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PEER: MacAddress = MacAddress([2, 0, 0, 0, 1, 1]);
+const OWN: MacAddress = MacAddress([2, 0xab, 0, 0, 0, 2]);
+const OTHER_OWN: MacAddress = MacAddress([2, 0xab, 0, 0, 0, 3]);
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = clock::now() + 10_000_000_000;
+    while !done() {
+        assert!(clock::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// s0 ── s1 bridge w0 ── p0 box; all but p0 in west.
+struct Net {
+    _west: Namespace,
+    middle: Namespace,
+}
+
+fn net(test: &str, mtu: u32) -> Option<Net> {
+    if !lab::may(test) {
+        return None;
+    }
+    let [west, middle] = [(); 2].map(|()| Namespace::new().unwrap());
+    let end = |namespace, name, last| End { namespace, name, mac: [2, 0, 0, 0, 1, last] };
+    lab::veth(end(&west, "s0", 1), end(&west, "s1", 4), mtu, 1).unwrap();
+    lab::veth(end(&middle, "p0", 2), end(&west, "w0", 3), mtu, 1).unwrap();
+    west.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]).unwrap();
+    for port in ["s1", "w0"] {
+        west.ip(&["link", "set", port, "master", "br0"]).unwrap();
+    }
+    west.ip(&["link", "set", "br0", "up"]).unwrap();
+    Some(Net { _west: west, middle })
+}
+
+impl Net {
+    /// The box's unicast list, as iproute2 shows it.
+    fn listed(&self) -> Vec<String> {
+        let run = || Command::new("bridge").args(["fdb", "show", "dev", "p0"]).output().unwrap();
+        let output = String::from_utf8(self.middle.run(run).unwrap().stdout).unwrap();
+        let ours = output.lines().filter(|line| line.starts_with("02:ab:"));
+        ours.map(|line| line[..17].to_owned()).collect()
+    }
+}
+
+struct Switch {
+    dir: TempDir,
+    stop: StopHandle,
+    server: JoinHandle<anyhow::Result<()>>,
+}
+
+fn config(dir: &TempDir, vlan_trusted: bool) -> Config {
+    let mut config = Config::default();
+    config.process.socket = dir.path().join("socket");
+    config.process.counters = dir.path().join("counters");
+    config.process.state_dir = dir.path().join("state");
+    config.workers.count = 1;
+    config.limits.vswitches = 8;
+    config.limits.vifs = 64;
+    config.ports = vec![PortConfig {
+        rx_entries: 256,
+        tx_entries: 256,
+        tx_pending: 256,
+        vlan_trusted,
+        ..PortConfig::named("p0")
+    }];
+    config
+}
+
+impl Switch {
+    fn start(net: &Net, vlan_trusted: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(&dir, vlan_trusted);
+        let (stop, server) = net
+            .middle
+            .run(|| {
+                let mut plan = plan::plan(&config, &machine::look(&config).unwrap()).unwrap();
+                plan.workers = vec![None];
+                let memory = Memory::allocate(&plan).unwrap();
+                let (ports, hosting) = (MemoryPorts::new(), Hosting::Guest);
+                let dataplane = Dataplane::start(plan, memory, ports, None, hosting).unwrap();
+                // A thread started here stays in the namespace.
+                (dataplane.stop_handle(), std::thread::spawn(move || dataplane.serve()))
+            })
+            .unwrap();
+        Self { dir, stop, server }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.dir.path().join("socket")).unwrap()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.client().status().unwrap().notices
+    }
+
+    fn stop(self) {
+        self.stop.stop();
+        self.server.join().unwrap().unwrap();
+    }
+}
+
+/// One vswitch with a link for each (vif, own address, VLAN).
+fn spec(generation: u64, links: &[(u16, MacAddress, Option<u16>)]) -> Spec {
+    let vifs = links.iter().map(|(number, own, vlan)| VifSpec {
+        number: *number,
+        role: Role::Customer,
+        mtu: None,
+        link: Some(LinkSpec::Ethernet {
+            port: "p0".into(),
+            vlan: *vlan,
+            local: Some(*own),
+            peer: PEER,
+            session: Session::Plain,
+        }),
+    });
+    let red = VswitchSpec {
+        name: "red".into(),
+        tenant: 1,
+        public_key: "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k".into(),
+        scheme: SchemeSpec::V358,
+        vifs: vifs.collect(),
+        allow: None,
+    };
+    Spec { generation: Generation(generation), vswitches: vec![red], cables: Vec::new() }
+}
+
+#[test]
+fn a_device_is_told_the_addresses_of_the_spec_in_force() {
+    let Some(net) = net("a_device_is_told_the_addresses_of_the_spec_in_force", 1500) else {
+        return;
+    };
+    let the_box = Switch::start(&net, true);
+    assert_eq!(net.listed(), [""; 0]);
+    let text = |mac: MacAddress| mac.to_string();
+    the_box.client().apply(spec(1, &[(2, OWN, None), (4, OWN, Some(5))])).unwrap();
+    assert_eq!(net.listed(), [text(OWN)]);
+    the_box.client().apply(spec(2, &[(2, OTHER_OWN, None), (4, OWN, Some(5))])).unwrap();
+    assert_eq!(net.listed(), [text(OWN), text(OTHER_OWN)]);
+    the_box.client().apply(spec(3, &[(2, OTHER_OWN, None)])).unwrap();
+    eventually("the old address is taken away", || net.listed() == [text(OTHER_OWN)]);
+    the_box.client().apply(spec(4, &[(2, OTHER_OWN, None), (4, OTHER_OWN, Some(7))])).unwrap();
+    assert_eq!(net.listed(), [text(OTHER_OWN)]);
+    // Somebody takes it off; it comes back within the interval between two looks.
+    let address = text(OTHER_OWN);
+    let delete = ["fdb", "del", &address, "dev", "p0", "self"];
+    let deleted = net.middle.run(|| Command::new("bridge").args(delete).status().unwrap());
+    assert!(deleted.unwrap().success());
+    assert_eq!(net.listed(), [""; 0]);
+    eventually("the address comes back", || net.listed() == [address.as_str()]);
+    eventually("it is said", || {
+        the_box.notices().iter().any(|notice| notice.contains("took 1 of our MAC addresses"))
+    });
+    the_box.stop();
+    assert_eq!(net.listed(), [""; 0]);
+}

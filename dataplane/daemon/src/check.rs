@@ -1,6 +1,8 @@
 //! What of this machine and a configuration works, hurts, or will be refused. Opens nothing that packets pass.
 
 use crate::config::{Backend, Config};
+use crate::dataplane::port_facts;
+use crate::vlan_tags::Sight;
 use crate::{machine, plan};
 use caps::{CapSet, Capability};
 use engine::{Compiler, PortFacts};
@@ -69,7 +71,12 @@ pub fn check(config: &Config) -> Vec<Finding> {
         findings.extend(ports(port, plan.workers.len()));
     }
     if let Some(spec) = config.spec() {
-        let facts: Vec<PortFacts> = plan.ports.iter().map(crate::dataplane::port_facts).collect();
+        let facts: Vec<PortFacts> = plan
+            .ports
+            .iter()
+            // A declaration is taken at its word here; it is proved when the port is open.
+            .map(|port| port_facts(port, Sight::expected(port).may_become_whole()))
+            .collect();
         let compiled =
             Compiler::new(plan.limits.vswitches, plan.limits.vifs, 0).compile(&spec, &facts);
         findings.push(match compiled {
@@ -153,7 +160,21 @@ fn ports(port: &plan::PortPlan, workers: usize) -> Vec<Finding> {
     )];
     if matches!(port.config.backend, Backend::AfXdp | Backend::AfPacket) && !io::netdev::is_up(name)
     {
-        findings.push(finding(Level::Hurts, subject, "it is down; nothing passes until it is up"));
+        findings.push(finding(
+            Level::Hurts,
+            subject.clone(),
+            "it is down; nothing passes until it is up",
+        ));
+    }
+    if port.config.backend == Backend::AfXdp {
+        findings.push(match Sight::expected(port).sentence(name) {
+            Some(sentence) => finding(Level::Hurts, subject, sentence),
+            None => finding(
+                Level::Works,
+                subject,
+                "the driver tells VLAN tags beside a frame, in native mode",
+            ),
+        });
     }
     findings
 }

@@ -139,7 +139,7 @@ pub struct Port {
     /// Plain links are wanted even though it is untrusted.
     #[serde(default)]
     pub plain_forced: bool,
-    /// VLAN tags are never hidden by the device or a device above it.
+    /// VLAN tags never stand beside a frame; matters where nothing tells them, and must be proved there.
     #[serde(default)]
     pub vlan_trusted: bool,
     /// Received UDP checksums may be unfinished: local stacks over veth.

@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::tables::Tables;
 use crate::taps::RING_RECORDS;
 use crate::threads::{self, Threads, Wiring};
+use crate::vlan_tags;
 use anyhow::Context;
 use dataplane_api::Spec;
 use dataplane_api::protocol::{Reply, Request};
@@ -145,8 +146,9 @@ impl Dataplane {
         let (mut opened, queues) =
             ports::open(&plan.ports, umem, &mut frames, &mut memory_ports, workers)?;
 
-        let facts: Vec<PortFacts> = plan.ports.iter().map(port_facts).collect();
-        let first = first_rules(&plan, &facts, &store, spec, &mut notices)?;
+        let facts_for = |spec: &Spec| vlan_tags::facts_for(spec, &plan.ports, &opened);
+        let first = first_rules(&plan, facts_for, &store, spec, &mut notices)?;
+        let facts = vlan_tags::facts_for(&Spec::default(), &plan.ports, &opened);
         for (index, port) in opened.iter_mut().enumerate() {
             let wanted = crate::manager::filter_of(&first.rules, port_id(index));
             notices.extend(port.add(&wanted)?);
@@ -203,6 +205,7 @@ impl Dataplane {
             plan,
         };
         notices.into_iter().for_each(|notice| manager.notice(notice));
+        manager.look_at_tags();
         let stop_asked = Arc::new(AtomicBool::new(false));
         Ok(Self { manager, server, poll, signals, stop_asked, waker, threads })
     }
@@ -329,7 +332,7 @@ struct First {
 /// The newest spec that can be compiled: of the file, of the store, or none at all.
 fn first_rules(
     plan: &Plan,
-    facts: &[PortFacts],
+    facts_for: impl Fn(&Spec) -> Vec<PortFacts>,
     store: &Store,
     configured: Option<Spec>,
     notices: &mut Vec<String>,
@@ -342,7 +345,7 @@ fn first_rules(
         && let Some(spec) = loaded.spec
     {
         let mut compiler = compiler();
-        match compiler.compile(&spec, facts) {
+        match compiler.compile(&spec, &facts_for(&spec)) {
             Ok(rules) => {
                 notices.push(format!(
                     "the spec kept on disk is in force, generation {}",
@@ -355,7 +358,8 @@ fn first_rules(
     }
     let mut compiler = compiler();
     let spec = configured.unwrap_or_default();
-    let rules = compiler.compile(&spec, facts).context("the spec of the configuration")?;
+    let rules =
+        compiler.compile(&spec, &facts_for(&spec)).context("the spec of the configuration")?;
     if spec != Spec::default() {
         store.keep(&spec).context("keep the spec on disk")?;
     }
@@ -367,14 +371,14 @@ pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-pub(crate) fn port_facts(port: &plan::PortPlan) -> PortFacts {
+pub(crate) fn port_facts(port: &plan::PortPlan, tags_visible: bool) -> PortFacts {
     PortFacts {
         name: port.config.name.clone(),
         mtu: port.mtu,
         workers: workers_of(port),
         untrusted: port.config.untrusted,
         plain_forced: port.config.plain_forced,
-        tags_visible: port.config.vlan_trusted,
+        tags_visible,
         checksum_partial: port.config.checksum_partial,
     }
 }

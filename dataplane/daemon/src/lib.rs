@@ -27,6 +27,7 @@ pub mod store;
 mod tables;
 mod taps;
 mod threads;
+mod vlan_tags;
 mod worker;
 
 pub use check::{Finding, Level, check};

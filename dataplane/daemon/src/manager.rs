@@ -9,6 +9,7 @@ use crate::slow_path::PingRequest;
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::taps::{WATCHERS_MAX, Watch};
+use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
     PortStatus, SlowPathStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
@@ -99,6 +100,7 @@ impl Manager {
         if spec == self.spec && self.tables.rules.generation() == spec.generation {
             return Ok(());
         }
+        self.look_at_tags();
         let mut compiler = self.compiler.clone();
         let rules = compiler.compile(&spec, &self.facts)?;
         // The order keeps packets of both generations coming: add, publish, and only later take away.
@@ -157,6 +159,7 @@ impl Manager {
         self.follow_next_hops();
         if clock::now() >= self.devices_due {
             self.devices_due = clock::now() + DEVICES_INTERVAL;
+            self.look_at_tags();
             self.look_at_addresses();
         }
         let applied = self.publisher.applied();
@@ -213,6 +216,19 @@ impl Manager {
         self.publish();
     }
 
+    /// What the ports see of tags now: a frame may have proved it, or somebody may have changed the device.
+    pub(crate) fn look_at_tags(&mut self) {
+        for index in 0..self.ports.len() {
+            let sight = Sight::of(&self.plan.ports[index], &self.ports[index]);
+            self.facts[index].tags_visible = sight == Sight::Whole;
+            let sentence = sight.sentence(&self.facts[index].name);
+            let about = vlan_tags::subject(&self.facts[index].name);
+            self.notices
+                .retain(|notice| !notice.starts_with(&about) || sentence.as_ref() == Some(notice));
+            sentence.into_iter().for_each(|sentence| self.notice(sentence));
+        }
+    }
+
     /// Addresses that a device was told may be gone: somebody took them away, or it could not be told.
     fn look_at_addresses(&mut self) {
         let mut notices = Vec::new();
@@ -221,15 +237,15 @@ impl Manager {
             let (name, wanted) =
                 (&self.facts[index].name, filter_of(&self.tables.rules, port_id(index)));
             notices.extend(match unicast.add(&wanted.macs).and_then(|()| unicast.check()) {
-                Ok(Listed::All) => None,
+                Ok(Listed::All | Listed::Promiscuous) => None,
                 Ok(Listed::Again(count)) => Some(format!(
                     "port {name}: somebody took {count} of our MAC addresses off the device; they were told it again"
                 )),
-                Ok(Listed::Promiscuous) => Some(format!(
-                    "port {name}: the device does not keep our MAC addresses, so it is promiscuous now"
-                )),
                 Err(error) => Some(error.to_string()),
             });
+            if unicast.is_promiscuous() {
+                notices.push(format!("port {name}: its device does not keep all of our MAC addresses: it is promiscuous, and gets everything"));
+            }
         }
         notices.into_iter().for_each(|notice| self.notice(notice));
     }

@@ -11,6 +11,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Looks at a device that should run.
+const RUNNING_TRIES: u32 = 500;
+const RUNNING_PAUSE: Duration = Duration::from_millis(10);
 
 /// What did not work.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +115,23 @@ impl Namespace {
         }
     }
 
+    /// Waits until a device runs. The kernel's link watch sets its queueing discipline up to a second after the device
+    /// and its peer are up, and what is sent before that is lost.
+    fn wait_until_running(&self, device: &str) -> Result<(), LabError> {
+        let arguments = ["-o", "link", "show", "dev", device];
+        for _ in 0..RUNNING_TRIES {
+            let output = self.run(|| Command::new("ip").args(arguments).output())?;
+            if output
+                .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("state UP"))
+            {
+                return Ok(());
+            }
+            thread::sleep(RUNNING_PAUSE);
+        }
+        let message = "it is not running after five seconds".to_owned();
+        Err(LabError::Command { command: format!("ip {}", arguments.join(" ")), message })
+    }
+
     /// Sets something under /proc/sys/net of the namespace, e.g. `ipv6/conf/all/disable_ipv6`.
     ///
     /// # Errors
@@ -169,6 +191,9 @@ pub fn veth(left: End<'_>, right: End<'_>, mtu: u32, queues: u32) -> Result<(), 
     for end in [left, right] {
         end.namespace.ip(&["link", "set", end.name, "up"])?;
     }
+    for end in [left, right] {
+        end.namespace.wait_until_running(end.name)?;
+    }
     Ok(())
 }
 
@@ -207,7 +232,7 @@ mod tests {
         drop(left);
         // The pair goes with the namespace of either end, which the kernel takes down a moment later.
         let gone = (0..200).any(|_| {
-            thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
             !names(&right).contains("lab1@")
         });
         assert!(gone);

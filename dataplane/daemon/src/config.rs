@@ -79,7 +79,7 @@ pub struct Limits {
     pub vifs: usize,
     /// Frames that one worker may have waiting for one port.
     pub queue_frames: usize,
-    /// Frames that one vswitch may have waiting on one worker, over all ports.
+    /// Of those, frames of one vswitch.
     pub vswitch_frames: u32,
     /// Frames on their way from one worker to another, for each of the two classes.
     pub hand_off_frames: usize,

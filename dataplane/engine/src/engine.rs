@@ -23,7 +23,7 @@ pub struct EngineConfig {
     pub layout: Layout,
     /// Frames that may wait for one port.
     pub queue_frames: usize,
-    /// Frames that one vswitch may have waiting, over all ports.
+    /// Of those, frames of one vswitch.
     pub vswitch_frames: u32,
     /// Control messages, and switch errors, that one ingress link may send to the slow path each second.
     pub punts_per_second: u32,

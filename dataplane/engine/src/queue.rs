@@ -28,28 +28,33 @@ impl<F> Entry<F> {
 struct Queue<F> {
     /// One FIFO: without leases everything is [`Class::Free`].
     free: VecDeque<Entry<F>>,
+    /// Frames that each vswitch has in it. By port, or a neighbour that takes nothing would hold up its vswitch's
+    /// packets to all others.
+    by_vswitch: Vec<u32>,
 }
 
-/// All queues of a worker, and the frames that each vswitch has in them.
+/// All queues of a worker.
 #[derive(Debug)]
 pub(crate) struct Queues<F> {
     ports: Vec<Queue<F>>,
-    by_vswitch: Vec<u32>,
     queue_frames: usize,
     vswitch_frames: u32,
 }
 
 impl<F> Queues<F> {
-    /// `queue_frames`: most that wait for one port. `vswitch_frames`: most that one vswitch has waiting, over all ports.
+    /// `queue_frames`: most that wait for one port. `vswitch_frames`: most of those that one vswitch has.
     pub(crate) fn new(
         ports: usize,
         vswitches: usize,
         queue_frames: usize,
         vswitch_frames: u32,
     ) -> Self {
-        let queue = || Queue { free: VecDeque::with_capacity(queue_frames) };
+        let queue = || Queue {
+            free: VecDeque::with_capacity(queue_frames),
+            by_vswitch: vec![0; vswitches],
+        };
         let ports = std::iter::repeat_with(queue).take(ports).collect();
-        Self { ports, by_vswitch: vec![0; vswitches], queue_frames, vswitch_frames }
+        Self { ports, queue_frames, vswitch_frames }
     }
 
     /// Puts a packet at the end.
@@ -63,12 +68,13 @@ impl<F> Queues<F> {
         class: Class,
         entry: Entry<F>,
     ) -> Result<(), (F, DropReason)> {
-        let (Some(queue), Some(share)) =
-            (self.ports.get_mut(port), self.by_vswitch.get_mut(entry.vswitch.index()))
-        else {
+        let Class::Free = class;
+        let Some(queue) = self.ports.get_mut(port) else {
             return Err((entry.frame, DropReason::QueueFull));
         };
-        let Class::Free = class;
+        let Some(share) = queue.by_vswitch.get_mut(entry.vswitch.index()) else {
+            return Err((entry.frame, DropReason::QueueFull));
+        };
         if queue.free.len() >= self.queue_frames {
             return Err((entry.frame, DropReason::QueueFull));
         }
@@ -83,8 +89,9 @@ impl<F> Queues<F> {
     /// Takes the packet whose turn it is.
     #[inline]
     pub(crate) fn pop(&mut self, port: usize) -> Option<Entry<F>> {
-        let entry = self.ports.get_mut(port)?.free.pop_front()?;
-        if let Some(share) = self.by_vswitch.get_mut(entry.vswitch.index()) {
+        let queue = self.ports.get_mut(port)?;
+        let entry = queue.free.pop_front()?;
+        if let Some(share) = queue.by_vswitch.get_mut(entry.vswitch.index()) {
             *share -= 1;
         }
         Some(entry)
@@ -103,5 +110,32 @@ impl<F> Queues<F> {
 
     pub(crate) fn ports(&self) -> usize {
         self.ports.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vswitch_that_filled_its_share_of_one_port_has_its_share_of_others() {
+        let mut queues = Queues::new(2, 2, 4, 3);
+        let entry = |vswitch| Entry {
+            frame: (),
+            slot: 0,
+            vif: 0,
+            vswitch: VswitchId(vswitch),
+            packet: 0,
+            epoch: 0,
+        };
+        let push = |queues: &mut Queues<()>, port, vswitch| {
+            queues.push(port, Class::Free, entry(vswitch)).map_err(|((), reason)| reason)
+        };
+        assert!((0..3).all(|_| push(&mut queues, 0, 0).is_ok()));
+        assert_eq!(push(&mut queues, 0, 0), Err(DropReason::QueueShare));
+        assert_eq!((push(&mut queues, 1, 0), push(&mut queues, 0, 1)), (Ok(()), Ok(())));
+        assert_eq!(push(&mut queues, 0, 1), Err(DropReason::QueueFull));
+        queues.pop(0);
+        assert_eq!(push(&mut queues, 0, 0), Ok(()));
     }
 }

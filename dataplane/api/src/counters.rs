@@ -157,12 +157,23 @@ impl Layout {
 pub trait Bank {
     /// Adds `n` to a slot. An index beyond the bank is a bug and may panic.
     fn add(&mut self, slot: usize, n: u64);
+
+    /// Adds to a slot and the one after it: packets and bytes, on the packet path.
+    fn add_pair(&mut self, slot: usize, first: u64, second: u64);
 }
 
 impl Bank for Vec<u64> {
     #[inline]
     fn add(&mut self, slot: usize, n: u64) {
         self[slot] += n;
+    }
+
+    #[inline]
+    fn add_pair(&mut self, slot: usize, first: u64, second: u64) {
+        if let Some([a, b]) = self.get_mut(slot..).and_then(<[u64]>::first_chunk_mut) {
+            *a += first;
+            *b += second;
+        }
     }
 }
 

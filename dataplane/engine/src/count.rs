@@ -1,6 +1,6 @@
 //! The one place where counters move.
 
-use dataplane_api::counters::{Bank, Layout, PortCounter, VifCounter, WorkerCounter};
+use dataplane_api::counters::{Bank, Layout, PortCounter, VIF_SLOTS, VifCounter, WorkerCounter};
 use dataplane_api::{DropReason, PortId, VifId, VswitchId};
 
 /// A worker's bank, and where things are in it.
@@ -8,11 +8,13 @@ use dataplane_api::{DropReason, PortId, VifId, VswitchId};
 pub(crate) struct Counts<B> {
     pub(crate) bank: B,
     layout: Layout,
+    /// Slot of the first vif's counters.
+    vifs_start: usize,
 }
 
 impl<B: Bank> Counts<B> {
     pub(crate) fn new(bank: B, layout: Layout) -> Self {
-        Self { bank, layout }
+        Self { bank, layout, vifs_start: layout.vif(VifId(0)) }
     }
 
     #[inline]
@@ -32,17 +34,15 @@ impl<B: Bank> Counts<B> {
     /// A frame of `bytes` came in on a link.
     #[inline]
     pub(crate) fn received(&mut self, vif: VifId, bytes: usize) {
-        let slot = self.layout.vif(vif);
-        self.bank.add(slot + VifCounter::RxPackets as usize, 1);
-        self.bank.add(slot + VifCounter::RxBytes as usize, bytes as u64);
+        let slot = self.vifs_start + vif.index() * VIF_SLOTS;
+        self.bank.add_pair(slot + VifCounter::RxPackets as usize, 1, bytes as u64);
     }
 
     /// A frame of `bytes` leaves on a link.
     #[inline]
     pub(crate) fn sent(&mut self, vif: VifId, bytes: usize) {
-        let slot = self.layout.vif(vif);
-        self.bank.add(slot + VifCounter::TxPackets as usize, 1);
-        self.bank.add(slot + VifCounter::TxBytes as usize, bytes as u64);
+        let slot = self.vifs_start + vif.index() * VIF_SLOTS;
+        self.bank.add_pair(slot + VifCounter::TxPackets as usize, 1, bytes as u64);
     }
 
     /// A drop before the vswitch was known.

@@ -22,9 +22,19 @@ pub(crate) fn encap<F: Packet>(
     link: &Record,
     frame: &mut F,
 ) -> Result<(), DropReason> {
-    if link.kind() == LinkKind::Ethernet && link.vlan() == UNTAGGED {
+    if link.is_untagged_ethernet() {
         return untagged(link, frame).ok_or(DropReason::EgressMtu);
     }
+    encap_other(rules, next_hops, link, frame)
+}
+
+#[inline(never)]
+fn encap_other<F: Packet>(
+    rules: &Rules,
+    next_hops: &NextHops,
+    link: &Record,
+    frame: &mut F,
+) -> Result<(), DropReason> {
     match link.kind() {
         LinkKind::Ethernet => tagged(link, frame).ok_or(DropReason::EgressMtu),
         LinkKind::Udp => {
@@ -47,11 +57,12 @@ fn untagged<F: Packet>(link: &Record, frame: &mut F) -> Option<()> {
         return None;
     }
     let out = frame.bytes_mut().first_chunk_mut::<HEADERS_LEN>()?;
-    let [d0, d1, d2, d3, d4, d5] = link.key().peer().0;
-    let [s0, s1, s2, s3, s4, s5] = link.key().own().0;
+    let (first, second) = link.key().reply();
     let [t0, t1] = ethernet::ETHERTYPE_CJDNS.to_be_bytes();
     let [i0, i1, i2, i3, i4, i5] = interface;
-    *out = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1, i0, i1, i2, i3, i4, i5];
+    out[..8].copy_from_slice(&first.to_le_bytes());
+    out[8..12].copy_from_slice(&second.to_le_bytes());
+    out[12..].copy_from_slice(&[t0, t1, i0, i1, i2, i3, i4, i5]);
     Some(())
 }
 

@@ -63,10 +63,19 @@ struct PuntLimiters {
     errors: Limiter,
 }
 
+/// Whether opening counts frames at their links: those of other workers' bursts were counted when they came in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Count {
+    Received,
+    Nothing,
+}
+
 /// The burst in work, as a structure of arrays.
 #[derive(Debug)]
 struct Scratch {
-    arrivals: [Result<Arrival, DropReason>; BURST_MAX],
+    arrivals: [Arrival; BURST_MAX],
+    /// Why there is no link; meant where an arrival has no slot.
+    reasons: [DropReason; BURST_MAX],
     /// Slot of the ingress link.
     ingress: [u32; BURST_MAX],
     /// Slot of the egress vif.
@@ -90,7 +99,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             punts: Limit::new(punts_per_second, punt_burst),
             limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
             scratch: Scratch {
-                arrivals: [Ok(Arrival::NONE); BURST_MAX],
+                arrivals: [Arrival::NONE; BURST_MAX],
+                reasons: [DropReason::NotOurs; BURST_MAX],
                 ingress: [NO_SLOT; BURST_MAX],
                 egress: [NO_SLOT; BURST_MAX],
                 admitted: [Ok(Class::Free); BURST_MAX],
@@ -113,7 +123,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let mut call = Call { rules, now, out, tap };
         let first = self.number_packets(burst.len());
         self.classify(&mut call, port, first, burst);
-        self.open(&call, burst);
+        self.open(&call, burst, Count::Received);
         self.switch(&call, burst);
         self.admit(&call, burst);
         self.settle(&mut call, port, first, burst);
@@ -146,7 +156,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             };
             match item.at {
                 HandOffAt::Open { start, len } => {
-                    self.scratch.arrivals[opened.len()] = Ok(Arrival { slot, start, len });
+                    self.scratch.arrivals[opened.len()] = Arrival { slot, start, len };
                     opened.push(item.frame);
                 }
                 HandOffAt::Queue => {
@@ -155,7 +165,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             }
         }
         let first = self.number_packets(opened.len());
-        self.open(&call, &mut opened);
+        self.open(&call, &mut opened, Count::Nothing);
         self.switch(&call, &mut opened);
         self.admit(&call, &opened);
         self.settle(&mut call, PortId(0), first, &mut opened);

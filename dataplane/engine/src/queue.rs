@@ -33,6 +33,20 @@ struct Queue<F> {
     by_vswitch: Vec<u32>,
 }
 
+/// Room for one packet.
+#[derive(Debug)]
+#[must_use = "a place is counted and must be filled"]
+pub(crate) struct Place<'a, F> {
+    queue: &'a mut VecDeque<Entry<F>>,
+}
+
+impl<F> Place<'_, F> {
+    #[inline]
+    pub(crate) fn fill(self, entry: Entry<F>) {
+        self.queue.push_back(entry);
+    }
+}
+
 /// All queues of a worker.
 #[derive(Debug)]
 pub(crate) struct Queues<F> {
@@ -57,33 +71,31 @@ impl<F> Queues<F> {
         Self { ports, queue_frames, vswitch_frames }
     }
 
-    /// Puts a packet at the end.
+    /// Gives a packet of a vswitch its place at the end, which [`Place::fill`] then takes: asked first, because a
+    /// packet that is moved into a queue and back out of it costs more than the question.
     ///
     /// # Errors
-    /// [`DropReason::QueueFull`] or [`DropReason::QueueShare`], and the frame.
+    /// [`DropReason::QueueFull`] or [`DropReason::QueueShare`].
     #[inline]
-    pub(crate) fn push(
+    pub(crate) fn place(
         &mut self,
         port: usize,
         class: Class,
-        entry: Entry<F>,
-    ) -> Result<(), (F, DropReason)> {
+        vswitch: VswitchId,
+    ) -> Result<Place<'_, F>, DropReason> {
         let Class::Free = class;
-        let Some(queue) = self.ports.get_mut(port) else {
-            return Err((entry.frame, DropReason::QueueFull));
-        };
-        let Some(share) = queue.by_vswitch.get_mut(entry.vswitch.index()) else {
-            return Err((entry.frame, DropReason::QueueFull));
-        };
+        let queue = self.ports.get_mut(port).ok_or(DropReason::QueueFull)?;
         if queue.free.len() >= self.queue_frames {
-            return Err((entry.frame, DropReason::QueueFull));
+            return Err(DropReason::QueueFull);
         }
-        if *share >= self.vswitch_frames {
-            return Err((entry.frame, DropReason::QueueShare));
+        match queue.by_vswitch.get_mut(vswitch.index()) {
+            Some(share) if *share < self.vswitch_frames => {
+                *share += 1;
+                Ok(Place { queue: &mut queue.free })
+            }
+            Some(_) => Err(DropReason::QueueShare),
+            None => Err(DropReason::QueueFull),
         }
-        *share += 1;
-        queue.free.push_back(entry);
-        Ok(())
     }
 
     /// Takes the packet whose turn it is.
@@ -128,8 +140,10 @@ mod tests {
             packet: 0,
             epoch: 0,
         };
-        let push = |queues: &mut Queues<()>, port, vswitch| {
-            queues.push(port, Class::Free, entry(vswitch)).map_err(|((), reason)| reason)
+        let push = |queues: &mut Queues<()>, port, vswitch| -> Result<(), DropReason> {
+            let place = queues.place(port, Class::Free, VswitchId(vswitch))?;
+            place.fill(entry(vswitch));
+            Ok(())
         };
         assert!((0..3).all(|_| push(&mut queues, 0, 0).is_ok()));
         assert_eq!(push(&mut queues, 0, 0), Err(DropReason::QueueShare));

@@ -31,6 +31,14 @@ impl counters::Bank for Bank<'_> {
         // Relaxed, and not one atomic addition: there is one writer.
         slot.store(slot.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
+
+    #[inline]
+    fn add_pair(&mut self, slot: usize, first: u64, second: u64) {
+        if let Some([a, b]) = self.slots.get(slot..).and_then(<[AtomicU64]>::first_chunk) {
+            a.store(a.load(Ordering::Relaxed).wrapping_add(first), Ordering::Relaxed);
+            b.store(b.load(Ordering::Relaxed).wrapping_add(second), Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]

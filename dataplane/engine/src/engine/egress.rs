@@ -34,7 +34,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let room = room.min(tx.remaining_capacity());
         let (before, mut bytes) = (tx.len(), 0);
-        let mut sent: Burst<(VifId, usize)> = Burst::new();
+        let mut sent: Burst<(u16, u16)> = Burst::new();
         // Dropped ones make room for others, within a burst.
         for _ in 0..BURST_MAX {
             if tx.len() - before >= room {
@@ -55,13 +55,14 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             if T::ON {
                 tap.record(packet.into(), TapEvent::Sent { port, vif }, frame.bytes());
             }
-            sent.push((vif, frame.len()));
+            // A frame's chunk is shorter than 64 KiB.
+            sent.push((entry.vif, u16::try_from(frame.len()).unwrap_or(u16::MAX)));
             tx.push(frame);
         }
         // Apart, so that the counters' cache lines come in together.
         for (vif, len) in sent {
-            self.counts.sent(vif, len);
-            bytes += len as u64;
+            self.counts.sent(VifId(vif.into()), len.into());
+            bytes += u64::from(len);
         }
         self.counts.port(port, PortCounter::TxFrames, (tx.len() - before) as u64);
         self.counts.port(port, PortCounter::TxBytes, bytes);

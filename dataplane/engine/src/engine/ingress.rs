@@ -1,9 +1,9 @@
 //! From a received burst to queues, hand-offs, punts and drops.
 
-use super::{Call, Engine};
+use super::{Call, Count, Engine, Scratch};
 use crate::Burst;
 use crate::admit::{Class, admit};
-use crate::classify::classify;
+use crate::classify::{classify, classify_untagged};
 use crate::outcome::{Arrival, HandOff, HandOffAt, Outcome, Punt, PuntKind};
 use crate::queue::Entry;
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
@@ -31,26 +31,27 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         touch_links(call.rules, port, burst);
         let mut bytes = 0;
-        for (frame, arrival) in burst.iter().zip(&mut self.scratch.arrivals) {
-            *arrival = classify(call.rules, port, frame.bytes());
+        let Scratch { arrivals, reasons, .. } = &mut self.scratch;
+        for (frame, arrival) in burst.iter().zip(arrivals.iter_mut()) {
+            *arrival = classify_untagged(call.rules, port, frame.bytes());
             bytes += frame.len() as u64;
+        }
+        for (frame, (arrival, reason)) in burst.iter().zip(arrivals.iter_mut().zip(reasons)) {
+            if arrival.slot == NO_SLOT {
+                match classify(call.rules, port, frame.bytes()) {
+                    Ok(found) => *arrival = found,
+                    Err(why) => *reason = why,
+                }
+            }
         }
         self.counts.port(port, PortCounter::RxFrames, burst.len() as u64);
         self.counts.port(port, PortCounter::RxBytes, bytes);
-        for (frame, arrival) in burst.iter().zip(&self.scratch.arrivals) {
-            if let Ok(arrival) = arrival
-                && let Some(record) = call.rules.links.get(arrival.slot)
-            {
-                self.counts.received(record.vif(), frame.len());
-            }
-        }
         if T::ON {
             for (packet, (frame, arrival)) in
                 (first..).zip(burst.iter().zip(&self.scratch.arrivals))
             {
                 call.tap.record(packet.into(), TapEvent::Received { port }, frame.bytes());
-                let record = arrival.ok().and_then(|arrival| call.rules.links.get(arrival.slot));
-                if let Some(record) = record {
+                if let Some(record) = call.rules.links.get(arrival.slot) {
                     call.tap.record(
                         packet.into(),
                         TapEvent::Classified { vif: record.vif() },
@@ -61,17 +62,26 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         }
     }
 
-    /// Opens the frames of links that are this worker's own.
-    pub(super) fn open<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &mut Burst<F>) {
-        let arrivals = self.scratch.arrivals.iter().zip(&mut self.scratch.ingress);
-        for (frame, (arrival, ingress)) in burst.iter_mut().zip(arrivals) {
+    /// Counts each frame at its link, and opens those of this worker's own links: loops of their own, so that records
+    /// and counters come in together.
+    pub(super) fn open<T: Tap>(
+        &mut self,
+        call: &Call<'_, F, T>,
+        burst: &mut Burst<F>,
+        count: Count,
+    ) {
+        let records = call.rules.links.records();
+        let Scratch { arrivals, ingress, .. } = &mut self.scratch;
+        for (frame, (arrival, ingress)) in burst.iter_mut().zip(arrivals.iter().zip(ingress)) {
             *ingress = NO_SLOT;
-            if let Ok(arrival) = arrival
-                && let Some(record) = call.rules.links.get(arrival.slot)
-                && record.owner() == self.worker
-            {
-                crate::open::open(frame, *arrival);
-                *ingress = arrival.slot;
+            if let Some(record) = records.get(arrival.slot as usize) {
+                if count == Count::Received {
+                    self.counts.received(record.vif(), frame.len());
+                }
+                if record.owner() == self.worker {
+                    crate::open::open(frame, *arrival);
+                    *ingress = arrival.slot;
+                }
             }
         }
     }
@@ -115,30 +125,43 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         first: u32,
         burst: &mut Burst<F>,
     ) {
-        let rules = call.rules;
+        let records = call.rules.links.records();
         for (index, frame) in burst.drain(..).enumerate() {
             let packet = first.wrapping_add(u32::try_from(index).unwrap_or(0));
-            let (ingress, egress) = (self.scratch.ingress[index], self.scratch.egress[index]);
-            let (Some(from), Some(to)) = (rules.links.get(ingress), rules.links.get(egress)) else {
+            let egress = self.scratch.egress[index];
+            let Some(to) = records.get(egress as usize) else {
                 self.settle_other(call, port, packet, index, frame);
                 continue;
             };
-            if T::ON {
+            if T::ON
+                && let Some(from) = call.rules.links.get(self.scratch.ingress[index])
+            {
                 let label_in = self.scratch.labels[index];
                 record_step(call, packet, from, to, label_in, frame.bytes());
             }
             match self.scratch.admitted[index] {
                 Ok(class) => self.leave(call, packet, (egress, to), class, frame, 0),
-                Err(reason) => self.discard(
-                    call.out,
-                    call.tap,
-                    packet,
-                    (from.vswitch(), Some(from.vif())),
-                    reason,
-                    frame,
-                ),
+                Err(reason) => self.refuse_step(call, packet, index, reason, frame),
             }
         }
+    }
+
+    /// A packet that took its step, and that policy or the egress link does not let through.
+    #[cold]
+    fn refuse_step<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        index: usize,
+        reason: DropReason,
+        frame: F,
+    ) {
+        let Some(from) = call.rules.links.get(self.scratch.ingress[index]) else {
+            // It has an egress, so it has an ingress.
+            return call.out.free.push(frame);
+        };
+        let charged = (from.vswitch(), Some(from.vif()));
+        self.discard(call.out, call.tap, packet, charged, reason, frame);
     }
 
     /// A frame that did not take a plain step: no link, another worker's link, for the vswitch itself, or wrong.
@@ -152,20 +175,14 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         frame: F,
     ) {
         let rules = call.rules;
-        let arrival = match self.scratch.arrivals[index] {
-            Ok(arrival) => arrival,
-            Err(reason) => {
-                self.counts.port_drop(port, reason, 1);
-                if T::ON {
-                    let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };
-                    call.tap.record(packet.into(), event, frame.bytes());
-                }
-                call.out.free.push(frame);
-                return;
-            }
-        };
-        // A slot that classify or `Rules::current` gave is in the table.
+        let arrival = self.scratch.arrivals[index];
         let Some(from) = rules.links.get(arrival.slot) else {
+            let reason = self.scratch.reasons[index];
+            self.counts.port_drop(port, reason, 1);
+            if T::ON {
+                let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };
+                call.tap.record(packet.into(), event, frame.bytes());
+            }
             call.out.free.push(frame);
             return;
         };
@@ -284,16 +301,19 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
         }
-        let entry = Entry {
-            frame,
-            slot,
-            vif: to.vif_index(),
-            vswitch: to.vswitch(),
-            packet,
-            epoch: to.epoch(),
-        };
-        if let Err((frame, reason)) = self.queues.push(to.port().index(), class, entry) {
-            self.discard(call.out, call.tap, packet, (to.vswitch(), Some(to.vif())), reason, frame);
+        match self.queues.place(to.port().index(), class, to.vswitch()) {
+            Ok(place) => place.fill(Entry {
+                frame,
+                slot,
+                vif: to.vif_index(),
+                vswitch: to.vswitch(),
+                packet,
+                epoch: to.epoch(),
+            }),
+            Err(reason) => {
+                let charged = (to.vswitch(), Some(to.vif()));
+                self.discard(call.out, call.tap, packet, charged, reason, frame);
+            }
         }
     }
 

@@ -128,9 +128,9 @@ impl Links {
     fn find_in(&self, line: u64, key: LinkKey) -> u32 {
         let Some(Line([a, b])) = self.lines.get(index_of(line)) else { return NO_SLOT };
         let (in_a, in_b) = (a.matches(key), b.matches(key));
-        // A mask of 32 bits at most: slots are u32.
-        let slot = u32::try_from(2 * line).unwrap_or(NO_SLOT) | u32::from(in_b);
-        if in_a | in_b { slot } else { NO_SLOT }
+        // Which half it is cannot be guessed, and a compiler may make two jumps of an `or` in a condition.
+        let missing = u32::from(in_a | in_b).wrapping_sub(1);
+        first_slot(line) | u32::from(in_b) | missing
     }
 
     #[inline]
@@ -150,6 +150,16 @@ impl Links {
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
     }
+}
+
+/// Slot of the first record in a line.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the table has lines for 2³¹ slots at most: slots are u32"
+)]
+const fn first_slot(line: u64) -> u32 {
+    (2 * line) as u32
 }
 
 #[inline]

@@ -47,6 +47,15 @@ impl LinkKey {
         Self { low, high }
     }
 
+    /// The first twelve bytes of a frame to the neighbour, `peer ‖ own`, as two little-endian words.
+    #[inline]
+    pub(crate) fn reply(self) -> (u64, u32) {
+        let (low, high) = (self.low, self.high);
+        // Both cuts are meant: the key's words hold `own ‖ peer`, two bytes of the peer's address in the first.
+        let [_, _, a, b, c, d, _, _] = low.to_le_bytes();
+        (low >> 48 | (high & 0xffff_ffff) << 16 | low << 48, u32::from_le_bytes([a, b, c, d]))
+    }
+
     /// The destination of a received frame: our own address.
     pub(crate) fn own(self) -> MacAddress {
         let [a, b, c, d, e, f, ..] = self.low.to_le_bytes();
@@ -163,6 +172,13 @@ impl Record {
             1 => LinkKind::Udp,
             _ => LinkKind::Cable,
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_untagged_ethernet(&self) -> bool {
+        const KIND: u64 = 3 << 56;
+        const VLAN: u64 = 0xffff << 32;
+        self.high & (KIND | VLAN) == 0
     }
 
     /// Whether the class matrix lets a packet from `self` leave through `egress`.
@@ -287,6 +303,9 @@ mod tests {
             (VifId(65_535), VswitchId(4095), 32_767)
         );
         assert_eq!((record.mtu(), record.owner(), record.epoch()), (9000, WorkerId(31), 200));
+        let (first, second) = key.reply();
+        assert_eq!(first.to_le_bytes(), [6, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 2, 0x11]);
+        assert_eq!(second.to_le_bytes(), [0x22, 0x33, 0x44, 0x55]);
         assert!(record.matches(key) && !record.allows(&Record::EMPTY.with_role(Role::Peer)));
         assert!(record.allows(&Record::EMPTY.with_role(Role::Customer)) && record.allows(&record));
     }

@@ -66,6 +66,8 @@ pub struct AfPacket<'m> {
     fill_empty: u64,
     kicks: u64,
     kicks_refused: u64,
+    /// Frames that the kernel refused, and nothing else counts.
+    invalid: u64,
     /// The kernel forgets its count when it is read.
     ring_full: Cell<u64>,
     socket: OwnedFd,
@@ -126,6 +128,7 @@ impl<'m> AfPacket<'m> {
                 fill_empty: 0,
                 kicks: 0,
                 kicks_refused: 0,
+                invalid: 0,
                 ring_full: Cell::new(0),
                 socket,
             });
@@ -212,9 +215,16 @@ impl<'m> Port<'m> for AfPacket<'m> {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {
                     return;
                 }
-                // About the first frame: device or peer down, its ring full, or the frame too long. It is lost.
-                Err(_refusal) => {
+                // The device is down. What was taken leaves when it is up again, as with AF_XDP.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
                     self.kicks_refused += 1;
+                    return;
+                }
+                // About the first frame, which is lost.
+                Err(error) => {
+                    self.kicks_refused += 1;
+                    // A queue behind us was full: the device counts those. All else nobody does.
+                    self.invalid += u64::from(error.raw_os_error() != Some(libc::ENOBUFS));
                     1
                 }
             };
@@ -243,6 +253,7 @@ impl<'m> Port<'m> for AfPacket<'m> {
         PortStatistics {
             rx_dropped: self.too_long,
             rx_ring_full: self.ring_full.get(),
+            tx_invalid: self.invalid,
             fill_empty: self.fill_empty,
             kicks: self.kicks,
             kicks_refused: self.kicks_refused,

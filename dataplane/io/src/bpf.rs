@@ -6,6 +6,7 @@ pub mod assembler;
 pub mod btf;
 
 use crate::IoError;
+use crate::netdev;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -369,16 +370,25 @@ impl Link {
     }
 }
 
-/// Who is attached to a device by a link, in words; `None` if no link is found.
+/// The XDP program on a device of this thread's network namespace, in words; `None` if there is none.
 #[must_use]
 pub fn holder_of(ifindex: u32) -> Option<String> {
+    let program = netdev::xdp_program(ifindex)?;
+    let name = program_name(program).unwrap_or_default();
+    let how = link_of(program, ifindex)
+        .map_or_else(|| "not by a link".to_owned(), |link| format!("link {link}"));
+    Some(format!("program {program} {name:?}, {how}"))
+}
+
+/// Links are of all network namespaces, and so is the device's index: the program tells them apart.
+fn link_of(program: u32, ifindex: u32) -> Option<u32> {
     let mut id = 0;
     // Links are few; the bound is against a kernel that never ends the list.
     for _ in 0..65_536 {
         id = next_link(id)?;
-        let Some(program) = xdp_program_on(id, ifindex) else { continue };
-        let name = program_name(program).unwrap_or_default();
-        return Some(format!("program {program} {name:?}, link {id}"));
+        if xdp_program_on(id, ifindex) == Some(program) {
+            return Some(id);
+        }
     }
     None
 }

@@ -107,8 +107,8 @@ impl Attachment {
                     return Ok(Self { device, mode, tags, maps, filter, _link: link });
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
-                    let holder =
-                        bpf::holder_of(device.index).unwrap_or_else(|| "not by a link".to_owned());
+                    let holder = bpf::holder_of(device.index)
+                        .unwrap_or_else(|| "it is gone by now".to_owned());
                     return Err(IoError::Occupied { port: device.name.clone(), holder });
                 }
                 Err(error) => refused = refused.or(Some(error)),

@@ -194,6 +194,7 @@ impl Worker {
             path.engine.drop_queued(None, DropReason::Stopping, &mut path.out, &mut NoTap);
             path.settle();
         }
+        path.count_unsent();
         path.write_statistics();
     }
 }
@@ -402,6 +403,14 @@ impl Path {
                 self.engine.count_port_drops(port, DropReason::Stopping, received as u64);
                 self.rx.drain(..).for_each(|frame| self.pool.put(frame));
             }
+        }
+    }
+
+    /// Counts frames that wait in rings which nobody will look at any more. They count as given to the kernel, too.
+    fn count_unsent(&mut self) {
+        for queue in &self.queues {
+            let unsent = queue.io.unsent() as u64;
+            self.engine.count_port_drops(queue.port, DropReason::Stopping, unsent);
         }
     }
 

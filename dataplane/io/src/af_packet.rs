@@ -244,6 +244,10 @@ impl<'m> Port<'m> for AfPacket<'m> {
         self.sending.len() + self.sent.len()
     }
 
+    fn unsent(&self) -> usize {
+        self.sending.len()
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }

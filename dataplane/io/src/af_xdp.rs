@@ -260,6 +260,10 @@ impl<'m> Port<'m> for AfXdp<'m> {
         self.pending
     }
 
+    fn unsent(&self) -> usize {
+        (self.tx.cursor.size() - self.tx.cursor.free_seen()) as usize
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }

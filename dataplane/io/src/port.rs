@@ -35,6 +35,11 @@ pub trait Port<'m> {
     /// Frames given to [`Self::transmit`] and not yet reclaimed.
     fn pending(&self) -> usize;
 
+    /// Of those, frames that nobody but us has looked at: lost if the port goes now.
+    fn unsent(&self) -> usize {
+        0
+    }
+
     /// What to wait on in poll(2) for received frames; `None` where there is nothing to wait on.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
@@ -114,6 +119,9 @@ impl<'m> Port<'m> for AnyPort<'m> {
     #[inline]
     fn pending(&self) -> usize {
         dispatch!(self, port => port.pending())
+    }
+    fn unsent(&self) -> usize {
+        dispatch!(self, port => port.unsent())
     }
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         dispatch!(self, port => port.fd())

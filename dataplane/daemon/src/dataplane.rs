@@ -224,6 +224,7 @@ impl Dataplane {
         machine::notify(&[NotifyState::Ready]);
         let served = self.work();
         machine::notify(&[NotifyState::Stopping]);
+        self.manager.let_go();
         self.threads.stop()?;
         served
     }

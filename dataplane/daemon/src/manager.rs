@@ -194,6 +194,15 @@ impl Manager {
         failed.into_iter().for_each(|notice| self.notice(notice));
     }
 
+    /// From now on nothing that arrives is ours: while workers drain, and nobody reads, it is left to the kernel.
+    pub(crate) fn let_go(&mut self) {
+        for filter in self.ports.iter_mut().filter_map(|port| port.filter.as_mut()) {
+            if let Err(error) = filter.remove_others(&PortFilter::default()) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
     fn look_at_ports(&mut self) {
         let is_up = |index: usize, port: &Opened| {
             !port.has_device || io::netdev::is_up(&self.facts[index].name)

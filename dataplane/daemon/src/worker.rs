@@ -194,6 +194,8 @@ impl Worker {
             path.engine.drop_queued(None, DropReason::Stopping, &mut path.out, &mut NoTap);
             path.settle();
         }
+        // What came in before the program was told that nothing is ours, and after the first look.
+        path.discard_received();
         path.count_unsent();
         path.write_statistics();
     }

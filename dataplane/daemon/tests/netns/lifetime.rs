@@ -4,7 +4,7 @@ use crate::crossing::{OWN_V4, give_addresses, ping, two_tenants};
 use crate::flows::{EndKind, Pace, stream_of};
 use crate::neighbours::{OTHERS, TO_NORTH, let_through, three_ports};
 use crate::rig::{Rig, Setup, eventually, netdev, output_in};
-use crate::topology::{BLUE, EAST, PORTS, RED, WEST, spec, through};
+use crate::topology::{BLUE, EAST, NORTH, PORTS, RED, WEST, spec, through};
 use dataplane_api::{DropReason, Generation};
 use dataplane_daemon::config::Backend;
 use io::bpf::{Link, Program, XdpMode};
@@ -111,13 +111,33 @@ fn a_stop_accounts_for_what_waits_in_rings_and_queues() {
     kill(pid, Signal::SIGCONT).unwrap();
     let status = rig.wait();
     assert!(status.success(), "{status}");
-    let_through(&rig.neighbours[crate::topology::NORTH]);
+    let_through(&rig.neighbours[NORTH]);
     rig.close_account();
     rig.check_arrivals();
     let account = rig.account();
     // At the least the vswitch's share of the queue.
     assert!(account.named(DropReason::Stopping) >= 1024, "{account:?}");
     assert_eq!(account.box_rx + account.box_tx + account.to_kernel, 0, "{account:?}");
+}
+
+#[test]
+fn what_arrives_during_a_stop_is_left_to_the_kernel() {
+    if !may("what_arrives_during_a_stop_is_left_to_the_kernel") {
+        return;
+    }
+    // A queue that is not let out keeps the process in its drain.
+    let mut rig = three_ports(Backend::AfXdp, [EndKind::Packet, EndKind::Xdp, EndKind::Far]);
+    rig.flows.pace(TO_NORTH, Pace::Rate);
+    rig.until("frames wait for the port", |rig| rig.drops(DropReason::QueueShare) > 0);
+    kill(rig.process.as_ref().unwrap().pid(), Signal::SIGTERM).unwrap();
+    rig.until("frames are left to the kernel", |rig| rig.account().to_kernel > 20);
+    rig.flows.pace(TO_NORTH, Pace::Off);
+    let status = rig.wait();
+    assert!(status.success(), "{status}");
+    let_through(&rig.neighbours[NORTH]);
+    rig.close_account();
+    rig.check_arrivals();
+    assert!(rig.account().named(DropReason::Stopping) >= 1024, "{:?}", rig.account());
 }
 
 #[test]

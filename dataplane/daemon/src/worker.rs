@@ -158,7 +158,7 @@ impl Worker {
             self.path.account(now, moved);
             self.passed.look(self.tables.version(), &mut self.path);
             if self.idle.is_due(moved) {
-                self.path.account_sleep();
+                self.path.account_sleep(now);
                 self.idle.sleep(
                     &mut self.tables,
                     &self.path.queues,
@@ -424,18 +424,23 @@ impl Path {
         if self.rounds >= ROUNDS_PER_UPDATE {
             self.depot.balance(&mut self.pool, POOL_LOW, self.pool_high);
             self.write_rounds();
-            if now >= self.statistics_at {
-                self.statistics_at = now + STATISTICS_INTERVAL;
-                self.write_statistics();
-            }
+            self.write_statistics_if_due(now);
         }
     }
 
-    fn account_sleep(&mut self) {
+    fn account_sleep(&mut self, now: Nanos) {
         self.write_rounds();
         let bank = self.engine.bank();
         bank.add(self.layout.worker(WorkerCounter::Sleeps), 1);
+        self.write_statistics_if_due(now);
         self.write_gauges();
+    }
+
+    fn write_statistics_if_due(&mut self, now: Nanos) {
+        if now >= self.statistics_at {
+            self.statistics_at = now + STATISTICS_INTERVAL;
+            self.write_statistics();
+        }
     }
 
     fn write_rounds(&mut self) {

@@ -3,9 +3,10 @@
 use crate::flows::{EndKind, Pace};
 use crate::rig::{Rig, Setup};
 use crate::topology::{BLUE, EAST, PORTS, RED, WEST, spec, through};
-use dataplane_api::counters::WorkerCounter;
+use dataplane_api::counters::{PortCounter, WorkerCounter};
 use dataplane_daemon::config::Backend;
 use lab::{Namespace, may};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, recv,
     sendto, setsockopt, socket, sockopt,
@@ -62,6 +63,48 @@ fn two_workers_hand_packets_on_without_loss() {
     assert_eq!((sum(WorkerCounter::HandedOff), sum(WorkerCounter::TakenOver)), (sent, sent));
     let account = rig.finish();
     assert!(account.lossless(), "{account:?}");
+}
+
+#[test]
+fn a_box_that_mostly_sleeps_writes_its_kernel_counters() {
+    if !may("a_box_that_mostly_sleeps_writes_its_kernel_counters") {
+        return;
+    }
+    let mut rig = two_tenants(Backend::AfXdp, 1, [EndKind::Packet, EndKind::Xdp]);
+    rig.frames_at_rest();
+    rig.flows.pace(0, Pace::Window);
+    rig.flows.until("a packet is sent", |flows| flows.sent(0) > 0);
+    rig.flows.finish(&[0]);
+    rig.until("the calls to send it are counted", |rig| {
+        rig.port_counter(EAST, PortCounter::TxKicks) > 0
+    });
+    rig.finish();
+}
+
+/// A process that stands still: its ring fills, and what finds no place there is the kernel's drop.
+fn what_a_full_ring_loses_is_counted(backend: Backend) {
+    let mut rig = two_tenants(backend, 1, [EndKind::Packet, EndKind::Xdp]);
+    let pid = rig.process.as_ref().unwrap().pid();
+    let from_west = [0, 2];
+    kill(pid, Signal::SIGSTOP).unwrap();
+    from_west.iter().for_each(|flow| rig.flows.pace(*flow, Pace::Rate));
+    // More than the ring and, of IMIX, the buffer of a packet socket hold.
+    rig.flows.until("the ring is full", |flows| flows.sent_by_all() >= WAITING_MAX + 500);
+    rig.flows.pace_all(Pace::Off);
+    kill(pid, Signal::SIGCONT).unwrap();
+    let account = rig.finish();
+    assert!(account.box_rx > 0 && account.received > 0, "{account:?}");
+    assert_eq!(account.sent, account.received + account.box_rx, "{account:?}");
+}
+
+/// What may wait for a process that stands still.
+const WAITING_MAX: u64 = 4096;
+
+#[test]
+fn what_a_full_ring_loses_while_the_process_stands_still_is_counted() {
+    if may("what_a_full_ring_loses_while_the_process_stands_still_is_counted") {
+        what_a_full_ring_loses_is_counted(Backend::AfXdp);
+    }
 }
 
 #[test]

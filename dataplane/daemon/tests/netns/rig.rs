@@ -88,6 +88,8 @@ impl Rig {
         config.process.counters = dir.path().join("counters");
         config.process.state_dir = dir.path().join("state");
         config.workers.count = setup.workers;
+        // Fewer than the rounds between two updates of counters, which then are due when a worker goes to sleep.
+        config.workers.idle_rounds = 100;
         config.limits.vswitches = 8;
         config.limits.vifs = 64;
         let port =

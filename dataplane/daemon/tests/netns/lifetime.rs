@@ -82,10 +82,20 @@ fn a_killed_process_leaves_the_devices_to_the_kernel_and_its_spec_to_the_next() 
 
 #[test]
 fn a_stop_accounts_for_what_waits_in_rings_and_queues() {
-    if !may("a_stop_accounts_for_what_waits_in_rings_and_queues") {
-        return;
+    if may("a_stop_accounts_for_what_waits_in_rings_and_queues") {
+        a_stop_accounts_for_what_waits(Backend::AfXdp);
     }
-    let mut rig = three_ports(Backend::AfXdp, [EndKind::Packet, EndKind::Xdp, EndKind::Far]);
+}
+
+#[test]
+fn a_stop_accounts_for_what_waits_for_packet_sockets() {
+    if may("a_stop_accounts_for_what_waits_for_packet_sockets") {
+        a_stop_accounts_for_what_waits(Backend::AfPacket);
+    }
+}
+
+fn a_stop_accounts_for_what_waits(backend: Backend) {
+    let mut rig = three_ports(backend, [EndKind::Packet, EndKind::Xdp, EndKind::Far]);
     OTHERS.iter().for_each(|flow| rig.flows.pace(*flow, Pace::Window));
     rig.flows.pace(TO_NORTH, Pace::Rate);
     rig.until("frames wait for the port", |rig| rig.drops(DropReason::QueueShare) > 0);

@@ -36,6 +36,8 @@ pub(crate) struct Rig {
     pub(crate) process: Option<Process>,
     pub(crate) config: Config,
     counters: Option<CounterFile>,
+    /// Drops charged to ids that were given to something else.
+    pub(crate) forgotten: u64,
     /// What was accounted for before this process, which counts from 0.
     before: Account,
     dir: TempDir,
@@ -106,6 +108,7 @@ impl Rig {
             process: None,
             config,
             counters: None,
+            forgotten: 0,
             before: Account::default(),
             dir,
             starts: 0,
@@ -226,6 +229,7 @@ impl Rig {
         let mut account = Account {
             sent: flows.sent_by_all() - flows.pending() as u64,
             received: flows.received_by_all(),
+            forgotten: self.forgotten,
             ..Account::default()
         };
         let counters = self.counters();
@@ -350,6 +354,8 @@ pub(crate) struct Account {
     pub(crate) received: u64,
     /// Drops that the box names.
     pub(crate) named: Vec<(&'static str, u64)>,
+    /// Of those, drops whose counters began anew.
+    pub(crate) forgotten: u64,
     /// Lost before the box, in its rings.
     pub(crate) box_rx: u64,
     /// Lost behind the box, by its devices.
@@ -367,6 +373,7 @@ impl Account {
         let named: u64 = self.named.iter().map(|(_, n)| n).sum();
         self.received
             + named
+            + self.forgotten
             + self.box_rx
             + self.box_tx
             + self.to_kernel
@@ -383,6 +390,7 @@ impl Account {
             sent: self.sent - before.sent,
             received: self.received - before.received,
             named: self.named,
+            forgotten: self.forgotten,
             box_rx: self.box_rx,
             box_tx: self.box_tx - before.box_tx,
             to_kernel: self.to_kernel - before.to_kernel,

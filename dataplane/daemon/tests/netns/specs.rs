@@ -125,16 +125,23 @@ fn specs_change_under_load_and_untouched_streams_lose_nothing() {
     }
 
     // A vswitch and a vif are removed, and come back.
+    let id_of_green = |rig: &Rig| {
+        let vswitches = rig.client().status().unwrap().vswitches;
+        vswitches.iter().find(|vswitch| vswitch.name == "green").unwrap().id
+    };
+    let green = id_of_green(&rig);
     apply(&mut rig, small(6));
     let before = rig.account().to_kernel;
     rig.until("packets for green are left to the kernel", |rig| {
         rig.account().to_kernel > before + 50
     });
     dropped(&mut rig, DropReason::UnknownVif, 50);
+    let dropped_before = rig.counters().vswitch_drops(green).iter().sum::<u64>();
     apply(&mut rig, whole(7));
+    // Where it got its old id again, its counters began anew.
+    rig.forgotten += if id_of_green(&rig) == green { dropped_before } else { 0 };
     rig.flows.more(&[BLUE_FLOW, GREEN_FLOW, NORTH_FLOW], 50);
 
     rig.flows.finish(&UNTOUCHED);
-    let account = rig.finish();
-    assert_eq!(account.box_rx + account.box_tx + account.end_rx + account.end_tx, 0, "{account:?}");
+    rig.finish();
 }

@@ -6,7 +6,7 @@ pub mod assembler;
 pub mod btf;
 
 use crate::IoError;
-use crate::netdev;
+use crate::netlink::Netlink;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -373,7 +373,7 @@ impl Link {
 /// The XDP program on a device of this thread's network namespace, in words; `None` if there is none.
 #[must_use]
 pub fn holder_of(ifindex: u32) -> Option<String> {
-    let program = netdev::xdp_program(ifindex)?;
+    let program = Netlink::open().and_then(|mut kernel| kernel.xdp_program(ifindex)).ok()??;
     let name = program_name(program).unwrap_or_default();
     let how = link_of(program, ifindex)
         .map_or_else(|| "not by a link".to_owned(), |link| format!("link {link}"));

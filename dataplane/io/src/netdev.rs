@@ -89,56 +89,6 @@ pub fn is_up(name: &str) -> bool {
     Netdev::find(name).is_ok_and(|device| device.up)
 }
 
-/// Id of the XDP program on a device, however it was attached; `None` if there is none.
-///
-/// Source: linux/rtnetlink.h, linux/if_link.h.
-#[must_use]
-pub fn xdp_program(ifindex: u32) -> Option<u32> {
-    use nix::sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-    };
-    const RTM_NEWLINK: u16 = 16;
-    const RTM_GETLINK: u16 = 18;
-    const NLM_F_REQUEST: u16 = 1;
-    const IFLA_XDP: u16 = 43;
-    /// Of the one program there is, or of those of single modes.
-    const PROGRAM_IDS: std::ops::RangeInclusive<u16> = 4..=7;
-    /// Message header and `struct ifinfomsg`, 16 bytes each.
-    const HEADERS_LEN: usize = 32;
-    let mut request = [0; HEADERS_LEN];
-    request[..4].copy_from_slice(&32_u32.to_ne_bytes());
-    request[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
-    request[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
-    request[20..24].copy_from_slice(&ifindex.to_ne_bytes());
-    let (family, flags) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
-    let socket = socket(family, SockType::Raw, flags, SockProtocol::NetlinkRoute).ok()?;
-    send(socket.as_raw_fd(), &request, MsgFlags::empty()).ok()?;
-    let mut answer = vec![0; 32 << 10];
-    let len = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).ok()?;
-    let answer = answer.get(..len)?;
-    let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
-    let link = (kind == RTM_NEWLINK).then(|| answer.get(HEADERS_LEN..)).flatten()?;
-    let (_, xdp) = attributes(link).find(|(kind, _)| *kind == IFLA_XDP)?;
-    let id = |(kind, value): (u16, &[u8])| {
-        let id = u32::from_ne_bytes(*value.first_chunk()?);
-        (PROGRAM_IDS.contains(&kind) && id != 0).then_some(id)
-    };
-    attributes(xdp).find_map(id)
-}
-
-/// Netlink attributes, kind and value; ends at the first that is cut short.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    /// Says that a value is attributes again.
-    const NLA_F_NESTED: u16 = 0x8000;
-    std::iter::from_fn(move || {
-        let [l0, l1, k0, k1] = *bytes.first_chunk()?;
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
-        let value = bytes.get(4..len)?;
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([k0, k1]) & !NLA_F_NESTED, value))
-    })
-}
-
 fn control_socket() -> Result<OwnedFd, IoError> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)

@@ -74,6 +74,9 @@ const LINK_MAC: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_BELOW: u16 = 5;
 const LINK_INFO: u16 = 18;
+const LINK_XDP: u16 = 43;
+/// Of the one program that there is, or of those of the single modes.
+const XDP_PROGRAM_IDS: std::ops::RangeInclusive<u16> = 4..=7;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VLAN_ID: u16 = 1;
@@ -244,6 +247,23 @@ impl Netlink {
         });
         asked.map_err(|error| failed("ask for the network devices", error))?;
         Ok(devices)
+    }
+
+    /// Id of the XDP program on a device, however it was attached; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`IoError::System`].
+    pub fn xdp_program(&mut self, device: u32) -> Result<Option<u32>, IoError> {
+        let mut fixed = [0; LINK_LEN];
+        fixed[4..8].copy_from_slice(&device.to_ne_bytes());
+        let mut found = None;
+        let asked = self.ask(GET_LINK, 0, &fixed, &[], |message| {
+            if message.kind == NEW_LINK {
+                found = message.payload.get(LINK_LEN..).and_then(xdp_program);
+            }
+        });
+        asked.map_err(|error| failed("ask for the XDP program of a device", error))?;
+        Ok(found)
     }
 
     /// All addresses of this machine.
@@ -473,6 +493,13 @@ fn change(message: &Message<'_>) -> Option<Change> {
         }
         _ => None,
     }
+}
+
+/// From the attributes of a link.
+fn xdp_program(link: &[u8]) -> Option<u32> {
+    let ids = attributes(attribute(link, LINK_XDP)?);
+    let mut ids = ids.filter(|(kind, _)| XDP_PROGRAM_IDS.contains(kind));
+    ids.find_map(|(_, id)| u32_at(id, 0).filter(|id| *id != 0))
 }
 
 fn device(payload: &[u8]) -> Option<Device> {

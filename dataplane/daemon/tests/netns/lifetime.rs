@@ -155,20 +155,29 @@ fn a_foreign_program_is_named_and_left_alone() {
     if !may("a_foreign_program_is_named_and_left_alone") {
         return;
     }
-    let mut rig = Rig::prepare(Setup {
-        backend: Backend::AfXdp,
-        workers: 1,
-        spec: None,
-        ends: &[EndKind::Packet, EndKind::Packet],
-        streams: Vec::new(),
-    });
-    // r0 = XDP_PASS; exit
-    let program = Program::load_xdp("somebody_elses", &[0x0000_0002_0000_00b7, 0x95]).unwrap();
-    let attach = || {
-        let device = Netdev::find(PORTS[EAST]).unwrap();
-        Link::attach(&program, device.index, XdpMode::Native).unwrap()
+    let prepare = || {
+        Rig::prepare(Setup {
+            backend: Backend::AfXdp,
+            workers: 1,
+            spec: None,
+            ends: &[EndKind::Packet, EndKind::Packet],
+            streams: Vec::new(),
+        })
     };
-    let link = rig.box_.run(attach).unwrap();
+    // r0 = XDP_PASS; exit
+    let load = |name| Program::load_xdp(name, &[0x0000_0002_0000_00b7, 0x95]).unwrap();
+    let attach = |rig: &Rig, program: &Program| {
+        let attach = || {
+            let index = Netdev::find(PORTS[EAST]).unwrap().index;
+            (index, Link::attach(program, index, XdpMode::Native).unwrap())
+        };
+        rig.box_.run(attach).unwrap()
+    };
+    // A device of the same index in another network namespace has nothing to do with it.
+    let (elsewhere, mut rig) = (prepare(), prepare());
+    let (index_elsewhere, _link_elsewhere) = attach(&elsewhere, &load("elsewhere"));
+    let (index, link) = attach(&rig, &load("somebody_elses"));
+    assert_eq!(index, index_elsewhere);
     let id = program_on(&rig.box_, EAST).unwrap();
     let said = rig.start_refused();
     for words in ["port east", &format!("program {id} "), "\"somebody_elses\"", "remove it first"] {

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<()> {
 /// The worst first.
 fn table(findings: &[Finding]) -> Table {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by(|a, b| b.level.cmp(&a.level));
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let mut table = Table::new(&[("", Side::Left), ("what", Side::Left), ("finding", Side::Left)]);
     for Finding { level, subject, sentence } in sorted {
         table.row(vec![level.to_string(), subject.clone(), sentence.clone()]);

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+/// What it is called, the arguments of cargo, and its environment.
+type Step<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
 /// Everything that must pass. Prints each step and how long it took; stops at the first that fails.
 pub(crate) fn all(root: &Path) -> Result<()> {
-    let steps: &[(&str, &[&str], &[(&str, &str)])] = &[
+    let steps: &[Step<'_>] = &[
         // One run with what tests print: which vector files were read, and what was skipped for want of rights.
         ("tests", &["test", "--workspace", "--locked", "--", "--nocapture"], &[]),
         (

@@ -57,7 +57,7 @@ const LINES_MANY: usize = 700;
 pub(crate) fn run(root: &Path) -> Result<()> {
     let sources = sources(root)?;
     let mut wrong = edges(&metadata(root)?);
-    wrong.extend(sources.iter().flat_map(|source| unsafe_outside(source)));
+    wrong.extend(sources.iter().flat_map(unsafe_outside));
     wrong.extend(sources.iter().filter_map(without_forbid));
     let blocks: usize = sources.iter().map(|source| unsafe_blocks(&source.text)).sum();
     println!("tidy: {} source files, {blocks} unsafe blocks", sources.len());

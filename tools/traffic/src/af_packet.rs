@@ -6,7 +6,7 @@ use crate::generator::Offer;
 use crate::wire_end::{BURST, WireEnd, WireStatistics};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
     setsockopt, socket, sockopt,
@@ -99,7 +99,6 @@ impl WireEnd for AfPacket {
 
 /// Waits until there is something to receive, or for `timeout`.
 pub(crate) fn readable(socket: impl AsFd, timeout: Duration) -> bool {
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    ppoll(&mut fds, Some(timeout.into()), None).is_ok_and(|ready| ready > 0)
 }

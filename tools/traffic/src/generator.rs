@@ -181,6 +181,12 @@ impl Generator {
         self.finished = true;
     }
 
+    /// Time until it has something to send: 0 if it has, [`Nanos::MAX`] if it never will.
+    #[must_use]
+    pub fn until_due(&self, now: Nanos) -> Nanos {
+        if self.finished { Nanos::MAX } else { self.pacer.until_due(now) }
+    }
+
     /// Whether it has sent all it should.
     #[must_use]
     pub const fn is_finished(&self) -> bool {

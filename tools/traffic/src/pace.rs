@@ -35,6 +35,16 @@ impl Pacer {
         scheduled(elapsed) - self.done - self.refused
     }
 
+    /// Time until the next packet is due; 0 if one is.
+    #[must_use]
+    pub fn until_due(&self, now: Nanos) -> Nanos {
+        let (Some(rate), Some(start)) = (self.rate, self.start) else { return 0 };
+        let next = u128::from(self.done + self.refused + 1);
+        let at = (next * SECOND_NS).div_ceil(u128::from(rate.max(1)));
+        let elapsed = u128::from(now.saturating_sub(start));
+        u64::try_from(at.saturating_sub(elapsed)).unwrap_or(Nanos::MAX)
+    }
+
     /// Notes that some were sent.
     pub const fn sent(&mut self, count: u64) {
         self.done += count;
@@ -66,6 +76,9 @@ mod tests {
                 let due = pacer.due(now);
                 let scheduled = u64::try_from(u128::from(now - 1_000) * u128::from(rate) / SECOND_NS).unwrap();
                 prop_assert_eq!(sent + pacer.refused() + due, scheduled);
+                let wait = pacer.until_due(now);
+                prop_assert_eq!(wait == 0, due > 0);
+                prop_assert!(due > 0 || pacer.clone().due(now + wait) == 1);
                 // What is due is not older than the bound.
                 prop_assert!(due <= rate / 20 + 1);
                 let taken = due.min(room);

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Between two looks at the clock of who waits for frames.
 const WAIT: Duration = Duration::from_millis(1);
+/// Less than this is spent looking again; a longer polling would keep a box on the same machine from its core.
+const WORTH_A_WAIT: Duration = Duration::from_micros(5);
 
 /// How a station ends and tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +136,11 @@ impl<W: WireEnd> Station<W> {
         }
         let Self { wire, accounts, .. } = self;
         let came = wire.receive(&mut |frame| accounts.note(frame, time))?;
-        if sent == 0 && came == 0 && self.generator.is_finished() {
-            self.wire.wait(WAIT);
+        if sent == 0 && came == 0 && self.wire.pending() == 0 {
+            let until_due = Duration::from_nanos(self.generator.until_due(time)).min(WAIT);
+            if until_due >= WORTH_A_WAIT {
+                self.wire.wait(until_due);
+            }
         }
         Ok(came)
     }

@@ -125,20 +125,21 @@ fn workers(picture: &Picture) -> Table<'_> {
         ])
         .style(style)
     });
-    let heading = ["worker", "busy", "hand-off/s", "free", "queued", "", ""];
+    let heading = ["worker", "busy", "handed/s", "free", "queued", "", ""];
     table("workers", heading, rows.collect())
 }
 
 /// A table whose first column is a name and whose others are numbers.
 fn table<'a>(title: &'a str, heading: [&'a str; 7], rows: Vec<Row<'a>>) -> Table<'a> {
     let widths = [
-        Constraint::Min(30),
+        // 80 columns, with the spaces between.
+        Constraint::Min(24),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
         Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(9),
-        Constraint::Length(14),
     ];
     let [first, rest @ ..] = heading;
     let heading = Row::new(std::iter::once(left(first)).chain(rest.map(right))).style(bold());
@@ -210,6 +211,19 @@ mod tests {
         let line = screen.lines().find(|line| line.contains("2: blue")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, ["2:", "blue", "0", "0", "0", "0", "40", "120"]);
+    }
+
+    #[test]
+    fn headings_are_whole_on_eighty_columns() {
+        let screen = drawn(80, 30);
+        for words in [
+            ["tenant", "rx pkt/s", "tx bit/s", "drop/s", "drops"],
+            ["port", "rx pkt/s", "tx bit/s", "drop/s", "kernel/s"],
+            ["worker", "busy", "handed/s", "free", "queued"],
+        ] {
+            let whole = |line: &str| words.iter().all(|word| line.contains(word));
+            assert!(screen.lines().any(whole), "{words:?} in\n{screen}");
+        }
     }
 
     #[test]

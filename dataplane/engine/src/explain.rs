@@ -6,6 +6,7 @@ use crate::switch::{self, HEADER_LEN, Judgement};
 use dataplane_api::limits::CABLE_HOPS_MAX;
 use dataplane_api::{DropReason, VswitchId};
 use std::fmt;
+use wire::label::Dotted;
 use wire::label::reverse;
 use zerocopy::IntoBytes;
 
@@ -132,8 +133,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { vswitch, from, label, director, end } = self;
         match from {
-            1 => write!(f, "{vswitch}: label {label:016x} from itself")?,
-            from => write!(f, "{vswitch}: label {label:016x} from vif {from}")?,
+            1 => write!(f, "{vswitch}: label {} from itself", Dotted(*label))?,
+            from => write!(f, "{vswitch}: label {} from vif {from}", Dotted(*label))?,
         }
         match director {
             Some((number, bits)) => write!(f, ", its low {bits} bits name vif {number}: ")?,
@@ -141,15 +142,17 @@ impl fmt::Display for Step {
         }
         match end {
             StepEnd::Leaves { number, label, link } => {
-                write!(f, "leaves by vif {number} ({link}) with label {label:016x}")
+                write!(f, "leaves by vif {number} ({link}) with label {}", Dotted(*label))
             }
             StepEnd::Cable { number, label } => {
-                write!(f, "through the cable at vif {number} with label {label:016x}")
+                write!(f, "through the cable at vif {number} with label {}", Dotted(*label))
             }
             StepEnd::Delivered { label, path_back } => {
                 write!(
                     f,
-                    "delivered to the vswitch with label {label:016x}, the path back is {path_back:016x}"
+                    "delivered to the vswitch with label {}, the path back is {}",
+                    Dotted(*label),
+                    Dotted(*path_back)
                 )
             }
             StepEnd::Dropped { reason, error: None } => write!(f, "dropped as {reason}, silently"),

@@ -2,6 +2,8 @@
 //!
 //! `INVALID` results are `None`. Source: CJDNS-WIRE.md §4.2, §4.3.
 
+use std::fmt;
+
 /// The label of the node itself.
 pub const SELF: u64 = 1;
 
@@ -48,6 +50,17 @@ pub const fn routes_through(dest: u64, mid: u64) -> bool {
     }
     let bits = end(mid);
     (dest ^ mid) & ((1 << bits) - 1) == 0
+}
+
+/// A label as people write it: `0000.0000.0000.0013`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dotted(pub u64);
+
+impl fmt::Display for Dotted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |shift: u32| self.0 >> shift & 0xffff;
+        write!(f, "{:04x}.{:04x}.{:04x}.{:04x}", part(48), part(32), part(16), part(0))
+    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,7 @@ impl FromStr for Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |shift: u32| (self.0 >> shift) & 0xffff;
-        write!(f, "{:04x}.{:04x}.{:04x}.{:04x}", part(48), part(32), part(16), part(0))
+        wire::label::Dotted(self.0).fmt(f)
     }
 }
 

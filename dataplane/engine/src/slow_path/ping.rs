@@ -7,6 +7,7 @@ use crate::rules::VswitchInfo;
 use dataplane_api::{DropReason, Nanos, VswitchId};
 use std::collections::BTreeMap;
 use wire::control::{self, Ping, kind, magic};
+use wire::label::Dotted;
 
 /// Pings that may be under way at once.
 const PINGS_MAX: usize = 4096;
@@ -23,7 +24,8 @@ pub enum PingError {
     NoVswitch(VswitchId),
     /// The path ends where it begins, or is none.
     #[error(
-        "ping along {0:016x}: expected a path to another node; this label stays in the vswitch"
+        "ping along {}: expected a path to another node; this label stays in the vswitch",
+        Dotted(*.0)
     )]
     Label(u64),
     /// Too many at once.

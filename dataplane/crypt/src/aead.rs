@@ -1,0 +1,1 @@
+//! Open and seal bursts of packets of many keys.

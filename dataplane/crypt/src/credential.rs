@@ -1,0 +1,1 @@
+//! What a neighbour logs in with.

@@ -1,0 +1,1 @@
+//! CryptoAuth handshakes. Source: CJDNS-WIRE.md §2.2.

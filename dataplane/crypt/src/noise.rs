@@ -1,0 +1,1 @@
+//! Noise IKpsk2 handshakes. Source: CJDNS-WIRE.md §2.3.

@@ -1,0 +1,1 @@
+//! Windows over packet numbers that were seen.

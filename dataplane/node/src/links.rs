@@ -1,0 +1,1 @@
+//! Links: who may log in, who is dialled, who is still there.

@@ -7,6 +7,9 @@ pub mod aead;
 pub mod credential;
 pub mod cryptoauth;
 pub mod data;
+mod hash;
 pub mod identity;
 pub mod noise;
 pub mod replay;
+#[cfg(any(test, feature = "test_rng"))]
+pub mod test_rng;

@@ -11,5 +11,6 @@ mod hash;
 pub mod identity;
 pub mod noise;
 pub mod replay;
+mod secretbox;
 #[cfg(any(test, feature = "test_rng"))]
 pub mod test_rng;

@@ -1,1 +1,141 @@
 //! Open and seal bursts of packets of many keys.
+//!
+//! A box has thousands of links and short packets, so two packets of a burst seldom share a key, and a packet seldom
+//! fills the lanes of a vector. The vector code therefore works on the whole burst: its lanes are blocks of many packets.
+//!
+//! Nothing here branches on, or indexes by, a key or a text; lengths, nonces and verdicts are public. What a burst leaves
+//! in the scratch memory is wiped when the [`Aead`] is dropped.
+
+mod portable;
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a tag.
+pub const TAG_LEN: usize = 16;
+/// Packets of a burst: one bit each in what opening gives back.
+pub const JOBS_MAX: usize = 64;
+
+/// One packet of a burst.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The session's key for this direction.
+    pub key: &'a [u8; 32],
+    /// First 8 bytes of XSalsa20's nonce, the last 8 of ChaCha20's, little-endian; the others are zero.
+    pub nonce: u64,
+    /// XSalsa20: tag, text. ChaCha20: text, tag.
+    pub packet: &'a mut [u8],
+}
+
+/// Which instructions are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Packet by packet, with RustCrypto.
+    Portable,
+}
+
+impl Level {
+    /// All that there are, the fastest last.
+    pub const ALL: [Self; 1] = [Self::Portable];
+
+    /// All that this processor has, the fastest last.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL.into_iter().filter(|level| level.is_available())
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+        }
+    }
+}
+
+/// Opens and seals with what the processor has, in memory of its own: one for each worker.
+#[derive(Debug)]
+pub struct Aead {
+    level: Level,
+}
+
+impl Aead {
+    /// With the best that this processor has.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self { level: Level::available().next_back().unwrap_or(Level::Portable) }
+    }
+
+    /// With `level`. `None`: this processor does not have it.
+    #[must_use]
+    pub fn with(level: Level) -> Option<Self> {
+        level.is_available().then_some(Self { level })
+    }
+
+    /// What it uses.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Encrypts each packet's text and writes its tag, as NaCl's secretbox.
+    ///
+    /// A packet that is shorter than a tag, or longer than 65 535 bytes, is left as it is.
+    pub fn seal_xsalsa(&mut self, jobs: &mut [Job<'_>]) {
+        self.seal(Cipher::XSalsa, jobs);
+    }
+
+    /// Decrypts what is authentic: the bit of its place in `jobs` is set. Any other packet is left as it was, so that
+    /// another key can be tried.
+    ///
+    /// Only the first [`JOBS_MAX`] jobs are looked at.
+    #[must_use = "what was not authentic is still encrypted"]
+    pub fn open_xsalsa(&mut self, jobs: &mut [Job<'_>]) -> u64 {
+        self.open(Cipher::XSalsa, jobs)
+    }
+
+    /// As [`Self::seal_xsalsa`], with RFC 8439's ChaCha20-Poly1305 without additional data.
+    pub fn seal_chacha(&mut self, jobs: &mut [Job<'_>]) {
+        self.seal(Cipher::ChaCha, jobs);
+    }
+
+    /// As [`Self::open_xsalsa`], with RFC 8439's ChaCha20-Poly1305 without additional data.
+    #[must_use = "what was not authentic is still encrypted"]
+    pub fn open_chacha(&mut self, jobs: &mut [Job<'_>]) -> u64 {
+        self.open(Cipher::ChaCha, jobs)
+    }
+
+    fn seal(&mut self, cipher: Cipher, jobs: &mut [Job<'_>]) {
+        for burst in jobs.chunks_mut(JOBS_MAX) {
+            match self.level {
+                Level::Portable => portable::seal(cipher, burst),
+            }
+        }
+    }
+
+    fn open(&mut self, cipher: Cipher, jobs: &mut [Job<'_>]) -> u64 {
+        debug_assert!(jobs.len() <= JOBS_MAX, "{} jobs in a burst", jobs.len());
+        let burst = jobs.len().min(JOBS_MAX);
+        match self.level {
+            Level::Portable => portable::open(cipher, &mut jobs[..burst]),
+        }
+    }
+}
+
+/// What differs between the two constructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cipher {
+    /// XSalsa20-Poly1305, tag first.
+    XSalsa,
+    /// ChaCha20-Poly1305, tag last.
+    ChaCha,
+}
+
+impl Cipher {
+    /// Tag and text of a packet. `None`: not of a length that can be sealed.
+    fn split(self, packet: &mut [u8]) -> Option<(&mut [u8; TAG_LEN], &mut [u8])> {
+        if packet.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        match self {
+            Self::XSalsa => packet.split_first_chunk_mut(),
+            Self::ChaCha => packet.split_last_chunk_mut().map(|(text, tag)| (tag, text)),
+        }
+    }
+}

@@ -6,6 +6,12 @@
 //! Nothing here branches on, or indexes by, a key or a text; lengths, nonces and verdicts are public. What a burst leaves
 //! in the scratch memory is wiped when the [`Aead`] is dropped.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod burst;
+#[cfg(target_arch = "x86_64")]
+mod columns;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -31,47 +37,57 @@ pub struct Job<'a> {
 pub enum Level {
     /// Packet by packet, with RustCrypto.
     Portable,
+    /// Vectors of 512 bits, with the multiplication of 52 bits (IFMA).
+    Avx512,
 }
 
 impl Level {
     /// All that there are, the fastest last.
-    pub const ALL: [Self; 1] = [Self::Portable];
-
-    /// All that this processor has, the fastest last.
-    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
-        Self::ALL.into_iter().filter(|level| level.is_available())
-    }
-
-    fn is_available(self) -> bool {
-        match self {
-            Self::Portable => true,
-        }
-    }
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx512];
 }
 
 /// Opens and seals with what the processor has, in memory of its own: one for each worker.
 #[derive(Debug)]
-pub struct Aead {
-    level: Level,
+pub struct Aead(Code);
+
+/// A level that this processor was found to have, with its scratch memory.
+#[derive(Debug)]
+enum Code {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512, Box<columns::Columns>),
 }
 
 impl Aead {
     /// With the best that this processor has.
     #[must_use]
     pub fn detect() -> Self {
-        Self { level: Level::available().next_back().unwrap_or(Level::Portable) }
+        Level::ALL.into_iter().rev().find_map(Self::with).unwrap_or(Self(Code::Portable))
     }
 
     /// With `level`. `None`: this processor does not have it.
     #[must_use]
     pub fn with(level: Level) -> Option<Self> {
-        level.is_available().then_some(Self { level })
+        match level {
+            Level::Portable => Some(Self(Code::Portable)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => {
+                let kernel = avx512::Avx512::detect()?;
+                Some(Self(Code::Avx512(kernel, Box::new(columns::Columns::EMPTY))))
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx512 => None,
+        }
     }
 
     /// What it uses.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.level
+        match self.0 {
+            Code::Portable => Level::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx512(..) => Level::Avx512,
+        }
     }
 
     /// Encrypts each packet's text and writes its tag, as NaCl's secretbox.
@@ -103,17 +119,22 @@ impl Aead {
 
     fn seal(&mut self, cipher: Cipher, jobs: &mut [Job<'_>]) {
         for burst in jobs.chunks_mut(JOBS_MAX) {
-            match self.level {
-                Level::Portable => portable::seal(cipher, burst),
+            match &mut self.0 {
+                Code::Portable => portable::seal(cipher, burst),
+                #[cfg(target_arch = "x86_64")]
+                Code::Avx512(kernel, columns) => burst::seal(*kernel, columns, cipher, burst),
             }
         }
     }
 
     fn open(&mut self, cipher: Cipher, jobs: &mut [Job<'_>]) -> u64 {
         debug_assert!(jobs.len() <= JOBS_MAX, "{} jobs in a burst", jobs.len());
-        let burst = jobs.len().min(JOBS_MAX);
-        match self.level {
-            Level::Portable => portable::open(cipher, &mut jobs[..burst]),
+        let len = jobs.len().min(JOBS_MAX);
+        let burst = &mut jobs[..len];
+        match &mut self.0 {
+            Code::Portable => portable::open(cipher, burst),
+            #[cfg(target_arch = "x86_64")]
+            Code::Avx512(kernel, columns) => burst::open(*kernel, columns, cipher, burst),
         }
     }
 }

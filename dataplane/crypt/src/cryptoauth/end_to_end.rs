@@ -29,6 +29,8 @@ pub struct Payload {
     pub in_handshake: bool,
     /// The session works from this packet on, and did not before.
     pub established: bool,
+    /// The first packet that was opened with the keys of a handshake: what the peer said in that handshake holds from now on.
+    pub confirms: bool,
 }
 
 /// A session with the router of one node.
@@ -133,7 +135,12 @@ impl EndToEnd {
         self.install(received.keys);
         self.drop_dead();
         self.hello_is_newer |= received.answer;
-        Ok(Payload { bytes: received.payload, in_handshake: true, established: false })
+        Ok(Payload {
+            bytes: received.payload,
+            in_handshake: true,
+            established: false,
+            confirms: false,
+        })
     }
 
     fn receive_data(&mut self, now: u64, number: u32, sealed: &[u8]) -> Result<Payload, Refusal> {
@@ -157,11 +164,13 @@ impl EndToEnd {
         }
         let generation = half.generation;
         let was = self.handshake.state();
-        if self.handshake.opened(generation, now) {
+        let confirms = self.handshake.opened(generation, now);
+        if confirms {
             self.drop_dead();
         }
         self.hello_is_newer = false;
-        Ok(Payload { bytes, in_handshake: false, established: was != State::Established })
+        let established = was != State::Established;
+        Ok(Payload { bytes, in_handshake: false, established, confirms })
     }
 
     /// Forgets keys and handshakes; hellos that were received stay remembered.

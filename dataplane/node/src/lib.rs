@@ -2,5 +2,7 @@
 //! announcements. Bytes and `now` in, bytes and commands out: no clock, no I/O, no threads.
 #![forbid(unsafe_code)]
 
+pub mod announce;
+pub mod bencode;
 pub mod links;
 pub mod router;

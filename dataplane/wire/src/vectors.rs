@@ -4,27 +4,35 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The JSON text of a vector file and its path: from the folder that `SWITCHYARD_VECTORS` names, else
-/// `../shared/vectors` beside the repository, else the repository's own copy of a part.
+/// Where a vector file or folder is: in the folder that `SWITCHYARD_VECTORS` names, else in `../shared/vectors` beside the
+/// repository, else in the repository's own copy of a part.
 ///
 /// # Panics
-/// If the file is in none of them.
+/// If it is in none of them.
 #[must_use]
-pub fn read(name: &str) -> (PathBuf, String) {
+pub fn find(name: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
     let folders =
         env::var_os("SWITCHYARD_VECTORS").map(PathBuf::from).into_iter().chain([shared, own]);
-    for folder in folders {
-        let path = folder.join(name);
-        if let Ok(text) = fs::read_to_string(&path) {
-            return (path.canonicalize().unwrap_or(path), text);
-        }
-    }
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.exists());
     #[expect(clippy::panic, reason = "a test without its vectors has failed")]
-    {
-        panic!("no {name} in SWITCHYARD_VECTORS, ../shared/vectors or dataplane/wire/vectors");
-    }
+    let Some(path) = found else {
+        panic!("no {name} in SWITCHYARD_VECTORS, ../shared/vectors or dataplane/wire/vectors")
+    };
+    path.canonicalize().unwrap_or(path)
+}
+
+/// The text of a vector file and its path, from where [`find`] finds it.
+///
+/// # Panics
+/// If it is nowhere, or no text.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its vectors has failed")]
+pub fn read(name: &str) -> (PathBuf, String) {
+    let path = find(name);
+    let text = fs::read_to_string(&path).expect("a readable vector file");
+    (path, text)
 }
 
 /// Says how many rows of a file were run.

@@ -1,18 +1,19 @@
 //! What every bench gives back: the machine, and figures with their spread.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs;
 use std::time::Instant;
 
 /// One figure.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// As the issue calls it.
     pub name: String,
     /// Median over the rounds.
     pub value: f64,
     /// `ns`, `ratio`, …
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// Half the distance between the quartiles over the rounds.
     pub spread: f64,
     /// Rounds.
@@ -25,12 +26,18 @@ impl Measurement {
     pub fn of_rounds(name: &str, unit: &'static str, rounds: &[f64]) -> Self {
         let quartile = |part| crate::rounds::quantile(rounds, part);
         let spread = (quartile(0.75) - quartile(0.25)) / 2.0;
-        Self { name: name.to_owned(), value: quartile(0.5), unit, spread, n: rounds.len() }
+        Self {
+            name: name.to_owned(),
+            value: quartile(0.5),
+            unit: unit.into(),
+            spread,
+            n: rounds.len(),
+        }
     }
 }
 
 /// Where it was measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// CPU model.
     pub cpu: String,
@@ -39,7 +46,7 @@ pub struct Machine {
     /// Core clock right now, GHz, from a chain of dependent operations.
     pub clock_ghz: f64,
     /// Widest vector instructions.
-    pub vector: &'static str,
+    pub vector: Cow<'static, str>,
     /// What backs the packet memory.
     pub pages: String,
 }
@@ -58,14 +65,14 @@ impl Machine {
             cpu,
             caches: caches(),
             clock_ghz: clock_ghz(),
-            vector: vector(),
+            vector: vector().into(),
             pages: pages.to_owned(),
         }
     }
 }
 
 /// All figures of one run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Where.
     pub machine: Machine,
@@ -106,7 +113,7 @@ fn vector() -> &'static str {
 }
 
 /// From a chain of dependent operations of one cycle each.
-fn clock_ghz() -> f64 {
+pub(crate) fn clock_ghz() -> f64 {
     const STEPS: u32 = 1 << 20;
     /// Three pairs of shift and exclusive or, each waiting for the one before.
     const CYCLES: f64 = 6.0;

@@ -23,6 +23,18 @@ enum What {
     Engine,
     /// The box between two veth pairs over AF_XDP, beside a bare loop and testpmd
     Veth,
+    /// Sealing and opening bursts of many keys, beside the usual libraries
+    Crypto(CryptoArgs),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct CryptoArgs {
+    /// Neither build nor measure the libraries
+    #[arg(long)]
+    alone: bool,
+    /// Rounds, where it is measured alone
+    #[arg(long, default_value_t = benches::crypto::ROUNDS, requires = "alone")]
+    rounds: usize,
 }
 
 /// Runs the command.
@@ -31,6 +43,10 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
         What::Switch => benches::switch::run()?,
         What::Engine => benches::engine::run()?,
         What::Veth => benches::veth::run()?,
+        What::Crypto(CryptoArgs { alone: true, rounds }) => {
+            benches::crypto::run(Vec::new(), rounds, Vec::new())?
+        }
+        What::Crypto(CryptoArgs { alone: false, .. }) => benches::crypto::rivals::run()?,
     };
     if args.output.json {
         return print_json(out, &report);
@@ -51,7 +67,7 @@ fn text(report: &Report) -> String {
         table.row(vec![
             result.name.clone(),
             format!("{:.3}", result.value),
-            result.unit.to_owned(),
+            result.unit.clone().into_owned(),
             format!("{:.3}", result.spread),
             result.n.to_string(),
         ]);
@@ -78,18 +94,24 @@ mod tests {
                 cpu: "Some CPU".into(),
                 caches: vec!["L1 Data 32K".into(), "L2 Unified 1M".into()],
                 clock_ghz: 3.0,
-                vector: "AVX2",
+                vector: "AVX2".into(),
                 pages: "small".into(),
             },
             results: vec![
                 Measurement {
                     name: "label_op_ns".into(),
                     value: 1.75,
-                    unit: "ns",
+                    unit: "ns".into(),
                     spread: 0.0625,
                     n: 7,
                 },
-                Measurement { name: "ratio".into(), value: 12.0, unit: "ratio", spread: 0.5, n: 7 },
+                Measurement {
+                    name: "ratio".into(),
+                    value: 12.0,
+                    unit: "ratio".into(),
+                    spread: 0.5,
+                    n: 7,
+                },
             ],
             notes: vec!["no huge pages".into()],
         }

@@ -10,6 +10,8 @@
 mod end_to_end;
 mod handshake;
 mod packet;
+#[cfg(test)]
+mod tests;
 
 pub use end_to_end::{EndToEnd, Payload};
 pub use handshake::{Handshake, NewKeys, Outbound, Received};

@@ -35,14 +35,14 @@ pub struct Payload {
 
 /// A session with the router of one node.
 ///
-/// A peer's hello does not end a session that works: both live until data comes on the new one. Meanwhile what is sent goes
-/// where the peer was last heard.
+/// A peer's hello does not end a session that works: both live until data comes on the new one. Meanwhile each hello is
+/// answered with one key packet, and everything else goes by the session that works.
 #[derive(Debug)]
 pub struct EndToEnd {
     handshake: Handshake,
     halves: ArrayVec<DataHalf, KEYS_MAX>,
-    /// A hello came after the last data packet.
-    hello_is_newer: bool,
+    /// A hello came that no key packet was sent for.
+    hello_waits: bool,
 }
 
 /// Keys, the next number to send, and the numbers that were received.
@@ -75,7 +75,7 @@ impl EndToEnd {
         credential: Option<Credential>,
     ) -> Result<Self, Refusal> {
         let handshake = Handshake::new(identity, peer, credential)?;
-        Ok(Self { handshake, halves: ArrayVec::new(), hello_is_newer: false })
+        Ok(Self { handshake, halves: ArrayVec::new(), hello_waits: false })
     }
 
     /// The peer's permanent key.
@@ -102,6 +102,7 @@ impl EndToEnd {
         if let Some(at) = self.sending() {
             return self.halves[at].seal(payload);
         }
+        self.hello_waits = false;
         let (packet, keys) = self.handshake.greet(now, rng, payload);
         self.install(keys);
         packet
@@ -134,7 +135,7 @@ impl EndToEnd {
         let received = self.handshake.receive(identity, now, &packet, &Authorized::anyone())?;
         self.install(received.keys);
         self.drop_dead();
-        self.hello_is_newer |= received.answer;
+        self.hello_waits |= received.answer;
         Ok(Payload {
             bytes: received.payload,
             in_handshake: true,
@@ -168,7 +169,7 @@ impl EndToEnd {
         if confirms {
             self.drop_dead();
         }
-        self.hello_is_newer = false;
+        self.hello_waits = false;
         let established = was != State::Established;
         Ok(Payload { bytes, in_handshake: false, established, confirms })
     }
@@ -177,12 +178,12 @@ impl EndToEnd {
     pub fn reset(&mut self) {
         self.handshake.reset();
         self.halves.clear();
-        self.hello_is_newer = false;
+        self.hello_waits = false;
     }
 
     /// The keys to send with: the newest that may be. `None`: a handshake packet goes out.
     fn sending(&self) -> Option<usize> {
-        if self.hello_is_newer && self.handshake.owes_key() {
+        if self.hello_waits && self.handshake.owes_key() {
             return None;
         }
         self.halves.iter().rposition(|half| half.confirmed)

@@ -29,6 +29,9 @@ const SILENCE_NS: u64 = 60 * SECOND_NS;
 /// For this time a new candidate is not displaced by another hello, so that a recorded hello cannot cut off the
 /// handshake of a genuine one.
 const PROTECTED_NS: u64 = SECOND_NS;
+/// A hello came from a peer that had no session: it sends nothing on an old one. So a hello is a recording if the session
+/// is heard this long after it; what was on its way has come by then.
+const DISPROVED_NS: u64 = 3 * SECOND_NS;
 /// The lower key's precedence when hellos cross lasts so long. A peer that still greets us then does not take our hello,
 /// for want of a login for example, and ours would be repeated for ever.
 const CROSSING_NS: u64 = 5 * SECOND_NS;
@@ -134,6 +137,7 @@ struct Current {
 /// A hello that was answered.
 struct Remembered {
     tag: [u8; 8],
+    since: u64,
     /// Data came: its sender is done with it. Otherwise it may be repeated, but is not protected again.
     spent: bool,
 }
@@ -308,9 +312,10 @@ impl Handshake {
         temporary: PublicKey,
         payload: Vec<u8>,
     ) -> Result<Received, Refusal> {
-        let same = self.candidate.as_ref().filter(|candidate| {
-            candidate.temporary == temporary && matches!(candidate.role, Role::Responder { .. })
-        });
+        let same = self
+            .candidate
+            .as_ref()
+            .filter(|candidate| candidate.temporary == temporary && candidate.is_answer());
         if same.is_some() {
             return match stage {
                 Stage::RepeatHello => Ok(Received { payload, keys: None, answer: true }),
@@ -321,10 +326,10 @@ impl Handshake {
             return Err(Refusal::Duplicate);
         }
         let remembered = self.remembered.iter().find(|old| old.tag == tag(&temporary));
-        let tried = remembered.is_some();
-        if remembered.is_some_and(|old| old.spent) {
+        if remembered.is_some_and(|old| old.spent || self.disproves(old.since, now)) {
             return Err(Refusal::Duplicate);
         }
+        let tried = remembered.is_some();
         if self.own < self.peer && self.calls(now) {
             // Crossing hellos: the lower key stays the initiator, and the peer knows that.
             return Ok(Received { payload, keys: None, answer: false });
@@ -370,9 +375,8 @@ impl Handshake {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let keys = NewKeys { generation, keys: data_keys(&box_key(&agreed, None), true) };
-        if let Some(Candidate { temporary, role: Role::Responder { .. }, .. }) = &self.candidate {
-            let temporary = *temporary;
-            self.remember(&temporary, false);
+        if let Some(answered) = self.candidate.take_if(|candidate| candidate.is_answer()) {
+            self.remember(&answered, false);
         }
         let role = Role::Initiator { generation };
         self.candidate = Some(Candidate { temporary, since: now, protected: true, role });
@@ -387,19 +391,31 @@ impl Handshake {
         self.candidate.is_none() && self.dialled.as_ref().is_some_and(waits)
     }
 
+    /// The session was heard late enough after a hello that came at `since`, and not so long ago that it may have ended.
+    fn disproves(&self, since: u64, now: u64) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            current.heard >= since.saturating_add(DISPROVED_NS)
+                && now.saturating_sub(current.heard) < SETUP_NS
+        })
+    }
+
     /// The owner has opened a data packet with keys of `generation`, last at `at`. Says whether they are the current ones
     /// now and were not before: the keys before them may be dropped.
     pub fn opened(&mut self, generation: u32, at: u64) -> bool {
         if let Some(current) = self.current.as_mut().filter(|known| known.generation == generation)
         {
             current.heard = current.heard.max(at);
+            let answered = self.candidate.as_ref().filter(|_| self.owes_key());
+            if answered.is_some_and(|candidate| self.disproves(candidate.since, at)) {
+                self.retire_candidate();
+            }
             return false;
         }
         let confirmed =
             self.candidate.take_if(|candidate| candidate.generation() == Some(generation));
         let Some(candidate) = confirmed else { return false };
-        if matches!(candidate.role, Role::Responder { .. }) {
-            self.remember(&candidate.temporary, true);
+        if candidate.is_answer() {
+            self.remember(&candidate, true);
         }
         self.current = Some(Current { generation, heard: at, temporary: candidate.temporary });
         self.dialled = None;
@@ -438,7 +454,7 @@ impl Handshake {
     /// Whether a peer's hello waits for a key, or for data behind one.
     #[must_use]
     pub fn owes_key(&self) -> bool {
-        matches!(self.candidate, Some(Candidate { role: Role::Responder { .. }, .. }))
+        self.candidate.as_ref().is_some_and(Candidate::is_answer)
     }
 
     /// Whether keys of `generation` are the current ones or the candidate's.
@@ -453,7 +469,7 @@ impl Handshake {
         let Some(candidate) = self.candidate.take() else { return };
         match candidate.role {
             Role::Initiator { .. } => self.dialled = None,
-            Role::Responder { .. } => self.remember(&candidate.temporary, false),
+            Role::Responder { .. } => self.remember(&candidate, false),
         }
         self.drop_keys(candidate.generation());
     }
@@ -472,13 +488,15 @@ impl Handshake {
         self.dropped.push(generation);
     }
 
-    fn remember(&mut self, temporary: &PublicKey, spent: bool) {
-        let tag = tag(temporary);
+    fn remember(&mut self, candidate: &Candidate, spent: bool) {
+        let tag = tag(&candidate.temporary);
+        let before = self.remembered.iter().find(|old| old.tag == tag).map(|old| old.since);
         self.remembered.retain(|old| old.tag != tag);
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.pop_front();
         }
-        self.remembered.push_back(Remembered { tag, spent });
+        let since = before.unwrap_or(candidate.since);
+        self.remembered.push_back(Remembered { tag, since, spent });
     }
 }
 
@@ -493,6 +511,10 @@ impl Dialled {
 }
 
 impl Candidate {
+    fn is_answer(&self) -> bool {
+        matches!(self.role, Role::Responder { .. })
+    }
+
     fn generation(&self) -> Option<u32> {
         match &self.role {
             Role::Initiator { generation } => Some(*generation),

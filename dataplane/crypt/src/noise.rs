@@ -10,6 +10,8 @@ mod gate;
 mod message;
 mod peer;
 mod symmetric;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 
 pub use gate::{Admission, Gate};

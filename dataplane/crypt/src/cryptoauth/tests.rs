@@ -52,11 +52,11 @@ impl Pair {
         self.high.session.send(self.now, &mut self.rng, payload)
     }
 
-    fn to_low(&mut self, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn low_receives(&mut self, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
         self.low.receive(self.now, packet)
     }
 
-    fn to_high(&mut self, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn high_receives(&mut self, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
         self.high.receive(self.now, packet)
     }
 
@@ -65,9 +65,9 @@ impl Pair {
         let mut packets = Vec::new();
         for _ in 0..2 {
             packets.push(self.low_sends(b"up"));
-            assert_eq!(self.to_high(&packets[packets.len() - 1]).unwrap(), b"up");
+            assert_eq!(self.high_receives(&packets[packets.len() - 1]).unwrap(), b"up");
             packets.push(self.high_sends(b"down"));
-            assert_eq!(self.to_low(&packets[packets.len() - 1]).unwrap(), b"down");
+            assert_eq!(self.low_receives(&packets[packets.len() - 1]).unwrap(), b"down");
         }
         assert_eq!(self.low.session.state(), State::Established);
         assert_eq!(self.high.session.state(), State::Established);
@@ -76,9 +76,9 @@ impl Pair {
 
     fn works(&mut self) {
         let packet = self.low_sends(b"x");
-        assert_eq!(self.to_high(&packet).unwrap(), b"x");
+        assert_eq!(self.high_receives(&packet).unwrap(), b"x");
         let packet = self.high_sends(b"y");
-        assert_eq!(self.to_low(&packet).unwrap(), b"y");
+        assert_eq!(self.low_receives(&packet).unwrap(), b"y");
     }
 
     fn restart_low(&mut self) {
@@ -100,22 +100,22 @@ fn a_session_goes_through_its_states() {
     assert_eq!(pair.low.session.state(), State::Init);
     let hello = pair.low_sends(b"a");
     assert_eq!((number(&hello), pair.low.session.state()), (0, State::SentHello));
-    pair.to_high(&hello).unwrap();
+    pair.high_receives(&hello).unwrap();
     assert_eq!(pair.high.session.state(), State::ReceivedHello);
     let key = pair.high_sends(b"b");
     assert_eq!((number(&key), pair.high.session.state()), (2, State::SentKey));
-    pair.to_low(&key).unwrap();
+    pair.low_receives(&key).unwrap();
     assert_eq!(pair.low.session.state(), State::ReceivedKey);
     let data = pair.low_sends(b"c");
     assert_eq!((number(&data), pair.low.session.state()), (4, State::ReceivedKey));
-    pair.to_high(&data).unwrap();
+    pair.high_receives(&data).unwrap();
     assert_eq!(pair.high.session.state(), State::Established);
     let data = pair.high_sends(b"d");
     assert_eq!(number(&data), 6, "a responder's first number");
-    pair.to_low(&data).unwrap();
+    pair.low_receives(&data).unwrap();
     assert_eq!(pair.low.session.state(), State::Established);
     assert_eq!(number(&pair.low_sends(b"e")), 8, "the jump behind the first packet opened");
-    assert_eq!(pair.to_low(&data).unwrap_err(), Refusal::Replay);
+    assert_eq!(pair.low_receives(&data).unwrap_err(), Refusal::Replay);
 }
 
 #[test]
@@ -123,18 +123,18 @@ fn repeats_carry_payloads_and_first_packets_count_once() {
     let mut pair = Pair::new();
     let hellos = [pair.low_sends(b"1"), pair.low_sends(b"2"), pair.low_sends(b"3")];
     assert_eq!(hellos.each_ref().map(|packet| number(packet)), [0, 1, 1]);
-    assert_eq!(pair.to_high(&hellos[0]).unwrap(), b"1");
-    assert_eq!(pair.to_high(&hellos[0]).unwrap_err(), Refusal::Duplicate);
-    assert_eq!(pair.to_high(&hellos[1]).unwrap(), b"2");
+    assert_eq!(pair.high_receives(&hellos[0]).unwrap(), b"1");
+    assert_eq!(pair.high_receives(&hellos[0]).unwrap_err(), Refusal::Duplicate);
+    assert_eq!(pair.high_receives(&hellos[1]).unwrap(), b"2");
     let keys = [pair.high_sends(b"4"), pair.high_sends(b"5"), pair.high_sends(b"6")];
     assert_eq!(keys.each_ref().map(|packet| number(packet)), [2, 3, 3]);
-    assert_eq!(pair.to_high(&hellos[2]).unwrap(), b"3", "also once a key is out");
-    assert_eq!(pair.to_low(&keys[1]).unwrap(), b"5", "the first key may be lost");
-    assert_eq!(pair.to_low(&keys[2]).unwrap(), b"6");
-    assert_eq!(pair.to_low(&keys[0]).unwrap_err(), Refusal::Duplicate);
+    assert_eq!(pair.high_receives(&hellos[2]).unwrap(), b"3", "also once a key is out");
+    assert_eq!(pair.low_receives(&keys[1]).unwrap(), b"5", "the first key may be lost");
+    assert_eq!(pair.low_receives(&keys[2]).unwrap(), b"6");
+    assert_eq!(pair.low_receives(&keys[0]).unwrap_err(), Refusal::Duplicate);
     pair.works();
-    assert_eq!(pair.to_low(&keys[2]).unwrap_err(), Refusal::KeyOnEstablished);
-    assert_eq!(pair.to_high(&hellos[2]).unwrap_err(), Refusal::Duplicate);
+    assert_eq!(pair.low_receives(&keys[2]).unwrap_err(), Refusal::KeyOnEstablished);
+    assert_eq!(pair.high_receives(&hellos[2]).unwrap_err(), Refusal::Duplicate);
     pair.works();
 }
 
@@ -144,17 +144,17 @@ fn of_crossing_hellos_the_lower_key_s_counts() {
         let mut pair = Pair::new();
         let (low, high) = (pair.low_sends(b"low"), pair.high_sends(b"high"));
         if low_is_first {
-            assert_eq!(pair.to_high(&low).unwrap(), b"low");
-            assert_eq!(pair.to_low(&high).unwrap(), b"high");
+            assert_eq!(pair.high_receives(&low).unwrap(), b"low");
+            assert_eq!(pair.low_receives(&high).unwrap(), b"high");
         } else {
-            assert_eq!(pair.to_low(&high).unwrap(), b"high");
-            assert_eq!(pair.to_high(&low).unwrap(), b"low");
+            assert_eq!(pair.low_receives(&high).unwrap(), b"high");
+            assert_eq!(pair.high_receives(&low).unwrap(), b"low");
         }
         assert_eq!(pair.low.session.state(), State::SentHello);
         assert_eq!(pair.high.session.state(), State::ReceivedHello);
         let key = pair.high_sends(b"key");
         assert_eq!(number(&key), 2);
-        pair.to_low(&key).unwrap();
+        pair.low_receives(&key).unwrap();
         pair.works();
     }
 }
@@ -164,16 +164,16 @@ fn a_peer_that_takes_no_hello_of_ours_is_answered_in_the_end() {
     let mut pair = Pair::new();
     pair.low_sends(b"never arrives");
     let hello = pair.high_sends(b"1");
-    pair.to_low(&hello).unwrap();
+    pair.low_receives(&hello).unwrap();
     assert_eq!(number(&pair.low_sends(b"")), 1, "ours has precedence");
     pair.now += 5 * SECOND;
     let hello = pair.high_sends(b"2");
-    pair.to_low(&hello).unwrap();
+    pair.low_receives(&hello).unwrap();
     let key = pair.low_sends(b"");
     assert_eq!(number(&key), 2);
-    pair.to_high(&key).unwrap();
+    pair.high_receives(&key).unwrap();
     let data = pair.high_sends(b"3");
-    assert_eq!(pair.to_low(&data).unwrap(), b"3");
+    assert_eq!(pair.low_receives(&data).unwrap(), b"3");
 }
 
 #[test]
@@ -190,9 +190,9 @@ fn recordings_disturb_nothing() {
         pair.now += 10 * SECOND;
         for _ in 0..6 {
             let packet = pair.low_sends(b"x");
-            let _refused = pair.to_high(&packet);
+            let _refused = pair.high_receives(&packet);
             let answer = pair.high_sends(b"y");
-            let _refused = pair.to_low(&answer);
+            let _refused = pair.low_receives(&answer);
             recorded.extend([packet, answer]);
             pair.now += SECOND;
         }
@@ -200,18 +200,28 @@ fn recordings_disturb_nothing() {
         for packet in &recorded {
             // Data is told by its number. A hello may make a candidate, which nothing confirms, once.
             if number(packet) >= 4 {
-                assert!(pair.to_high(packet).is_err() && pair.to_low(packet).is_err());
+                assert!(pair.high_receives(packet).is_err() && pair.low_receives(packet).is_err());
                 continue;
             }
-            let _taken = (pair.to_high(packet), pair.to_low(packet));
+            let _taken = (pair.high_receives(packet), pair.low_receives(packet));
             let _keys = (pair.low_sends(b""), pair.high_sends(b""));
             pair.works();
             pair.now += 4 * SECOND;
             pair.works();
-            assert!(pair.to_high(packet).is_err() && pair.to_low(packet).is_err());
+            assert!(pair.high_receives(packet).is_err() && pair.low_receives(packet).is_err());
             pair.works();
         }
     }
+}
+
+#[test]
+fn a_hello_whose_session_was_used_is_not_taken_again() {
+    let mut pair = Pair::new();
+    let recorded = pair.establish();
+    pair.restart_low();
+    pair.now += 2 * SECOND;
+    pair.establish();
+    assert_eq!(pair.high_receives(&recorded[0]).unwrap_err(), Refusal::Duplicate);
 }
 
 #[test]
@@ -221,17 +231,17 @@ fn a_session_goes_on_beside_a_hello_until_data_comes() {
     let late = pair.low_sends(b"late");
     pair.restart_low();
     let hello = pair.low_sends(b"hello");
-    assert_eq!(pair.to_high(&hello).unwrap(), b"hello");
+    assert_eq!(pair.high_receives(&hello).unwrap(), b"hello");
     assert_eq!(pair.high.session.state(), State::Established);
     let key = pair.high_sends(b"key");
     assert_eq!(number(&key), 2, "a hello is answered");
     assert!(number(&pair.high_sends(b"data")) > 6, "and what follows goes by the old keys");
-    assert_eq!(pair.to_high(&late).unwrap(), b"late");
-    pair.to_low(&key).unwrap();
+    assert_eq!(pair.high_receives(&late).unwrap(), b"late");
+    pair.low_receives(&key).unwrap();
     let data = pair.low_sends(b"new");
     let opened = pair.high.session.receive(&pair.high.identity, pair.now, &data).unwrap();
     assert!(opened.confirms && !opened.established);
-    assert_eq!(pair.to_high(&late).unwrap_err(), Refusal::Decrypt, "the old keys are gone");
+    assert_eq!(pair.high_receives(&late).unwrap_err(), Refusal::Decrypt, "the old keys are gone");
     pair.works();
 }
 
@@ -241,10 +251,10 @@ fn a_fresh_handshake_is_not_displaced() {
     let recorded = pair.low_sends(b"old");
     pair.restart_low();
     let hello = pair.low_sends(b"new");
-    pair.to_high(&hello).unwrap();
-    assert_eq!(pair.to_high(&recorded).unwrap_err(), Refusal::Busy);
+    pair.high_receives(&hello).unwrap();
+    assert_eq!(pair.high_receives(&recorded).unwrap_err(), Refusal::Busy);
     let key = pair.high_sends(b"key");
-    pair.to_low(&key).unwrap();
+    pair.low_receives(&key).unwrap();
     pair.works();
 }
 
@@ -252,7 +262,7 @@ fn a_fresh_handshake_is_not_displaced() {
 fn half_open_sessions_end_after_10_s_and_silent_ones_after_60() {
     let mut pair = Pair::new();
     let hello = pair.low_sends(b"a");
-    pair.to_high(&hello).unwrap();
+    pair.high_receives(&hello).unwrap();
     pair.high_sends(b"b");
     pair.now += 10 * SECOND - 1;
     assert_eq!(number(&pair.high_sends(b"")), 3);
@@ -274,25 +284,25 @@ fn what_is_no_packet_of_the_session_is_refused_by_name() {
     let mut pair = Pair::new();
     let hello = pair.low_sends(b"a");
     for len in 0..HANDSHAKE_LEN {
-        assert_eq!(pair.to_high(&hello[..len]).unwrap_err(), Refusal::TooShort, "{len}");
+        assert_eq!(pair.high_receives(&hello[..len]).unwrap_err(), Refusal::TooShort, "{len}");
     }
     let mut bent = hello.clone();
     bent[4] = 3;
-    assert_eq!(pair.to_high(&bent).unwrap_err(), Refusal::UnknownAuthType);
+    assert_eq!(pair.high_receives(&bent).unwrap_err(), Refusal::UnknownAuthType);
     bent[4] = 0;
     bent[HANDSHAKE_LEN] ^= 1;
-    assert_eq!(pair.to_high(&bent).unwrap_err(), Refusal::HandshakeDecrypt);
-    assert_eq!(pair.to_low(&hello).unwrap_err(), Refusal::WrongKey, "our own");
+    assert_eq!(pair.high_receives(&bent).unwrap_err(), Refusal::HandshakeDecrypt);
+    assert_eq!(pair.low_receives(&hello).unwrap_err(), Refusal::WrongKey, "our own");
     bent[40] ^= 1;
-    assert_eq!(pair.to_high(&bent).unwrap_err(), Refusal::WrongKey, "not in fc00::/8");
+    assert_eq!(pair.high_receives(&bent).unwrap_err(), Refusal::WrongKey, "not in fc00::/8");
     let mut key = hello.clone();
     key[3] = 2;
-    assert_eq!(pair.to_high(&key).unwrap_err(), Refusal::StrayKey);
-    assert_eq!(pair.to_high(&[0, 0, 0, 9, 0]).unwrap_err(), Refusal::TooShort);
-    assert_eq!(pair.to_high(&[0, 0, 0, 9, 0].repeat(9)).unwrap_err(), Refusal::NoSession);
-    pair.to_high(&hello).unwrap();
+    assert_eq!(pair.high_receives(&key).unwrap_err(), Refusal::StrayKey);
+    assert_eq!(pair.high_receives(&[0, 0, 0, 9, 0]).unwrap_err(), Refusal::TooShort);
+    assert_eq!(pair.high_receives(&[0, 0, 0, 9, 0].repeat(9)).unwrap_err(), Refusal::NoSession);
+    pair.high_receives(&hello).unwrap();
     pair.high_sends(b"");
-    assert_eq!(pair.to_high(&[0, 0, 0, 9, 0].repeat(9)).unwrap_err(), Refusal::Decrypt);
+    assert_eq!(pair.high_receives(&[0, 0, 0, 9, 0].repeat(9)).unwrap_err(), Refusal::Decrypt);
 }
 
 #[test]
@@ -314,7 +324,7 @@ fn temporary_keys_that_agree_on_nothing_are_refused() {
             key: &key,
         };
         let hello = hello.seal(&mut pair.rng, b"");
-        assert_eq!(pair.to_high(&hello).unwrap_err(), Refusal::ZeroKey);
+        assert_eq!(pair.high_receives(&hello).unwrap_err(), Refusal::ZeroKey);
         assert_eq!(pair.high.session.state(), State::Init);
     }
 }
@@ -327,16 +337,16 @@ fn a_key_is_taken_once_for_a_hello() {
     let mut keys = Vec::new();
     for _ in 0..5 {
         pair.restart_high();
-        pair.to_high(&hello).unwrap();
+        pair.high_receives(&hello).unwrap();
         keys.push(pair.high_sends(b""));
     }
     for key in &keys[..4] {
-        pair.to_low(key).unwrap();
+        pair.low_receives(key).unwrap();
         assert!(number(&pair.low_sends(b"")) >= 4);
     }
-    assert_eq!(pair.to_low(&keys[4]).unwrap_err(), Refusal::Duplicate, "five are too many");
+    assert_eq!(pair.low_receives(&keys[4]).unwrap_err(), Refusal::Duplicate, "five are too many");
     for key in &keys[..4] {
-        assert_eq!(pair.to_low(key).unwrap_err(), Refusal::Duplicate);
+        assert_eq!(pair.low_receives(key).unwrap_err(), Refusal::Duplicate);
     }
     assert_eq!(number(&pair.low_sends(b"")), 5, "counted on");
 }
@@ -363,7 +373,7 @@ impl Ends {
         Self { rng, users, identities, dialler, answerer }
     }
 
-    fn to_answerer(
+    fn answerer_receives(
         &mut self,
         now: u64,
         packet: &[u8],
@@ -376,7 +386,7 @@ impl Ends {
         Ok((received, user))
     }
 
-    fn to_dialler(&mut self, now: u64, packet: &[u8]) -> Result<Received, Refusal> {
+    fn dialler_receives(&mut self, now: u64, packet: &[u8]) -> Result<Received, Refusal> {
         let packet = Packet::parse(packet)?;
         let nobody = Credentials::new();
         let authorized = packet.authorize(&nobody, true)?;
@@ -386,18 +396,18 @@ impl Ends {
     fn dial(&mut self, now: u64) -> Vec<u8> {
         match self.dialler.send(now, &mut self.rng, b"ping") {
             Outbound::Handshake { packet, keys: None } => packet,
-            other => panic!("{other:?}"),
+            other @ (Outbound::Handshake { .. } | Outbound::Data) => panic!("{other:?}"),
         }
     }
 
     /// A whole handshake; gives both generations.
     fn establish(&mut self, now: u64) -> (u32, u32) {
         let hello = self.dial(now);
-        let (received, user) = self.to_answerer(now, &hello, false).unwrap();
+        let (received, user) = self.answerer_receives(now, &hello, false).unwrap();
         assert!(received.answer && user.as_deref() == Some("bob"));
         let (key, theirs) = self.answerer.answer(&mut self.rng, b"pong").unwrap();
         let theirs = theirs.unwrap();
-        let ours = self.to_dialler(now, &key).unwrap().keys.unwrap();
+        let ours = self.dialler_receives(now, &key).unwrap().keys.unwrap();
         assert_eq!(ours.keys.send, theirs.keys.receive);
         assert!(ours.keys.confirmed && !theirs.keys.confirmed);
         assert!(self.answerer.opened(theirs.generation, now));
@@ -411,18 +421,18 @@ fn a_link_wants_a_login_unless_it_is_known() {
     let mut ends = Ends::new();
     let hello = ends.dial(0);
     assert!(ends.users.remove("bob"));
-    assert_eq!(ends.to_answerer(0, &hello, true).unwrap_err(), Refusal::UnknownAuth);
+    assert_eq!(ends.answerer_receives(0, &hello, true).unwrap_err(), Refusal::UnknownAuth);
     ends.users.insert(Some("bob"), b"other password", None).unwrap();
-    assert_eq!(ends.to_answerer(0, &hello, false).unwrap_err(), Refusal::HandshakeDecrypt);
+    assert_eq!(ends.answerer_receives(0, &hello, false).unwrap_err(), Refusal::HandshakeDecrypt);
     assert!(ends.users.remove("bob"));
     let elsewhere = Some(ends.identities[1].address());
     ends.users.insert(Some("bob"), b"pw", elsewhere).unwrap();
-    assert_eq!(ends.to_answerer(0, &hello, false).unwrap_err(), Refusal::IpRestricted);
+    assert_eq!(ends.answerer_receives(0, &hello, false).unwrap_err(), Refusal::IpRestricted);
 
     ends.dialler = Handshake::new(&ends.identities[0], ends.identities[1].public(), None).unwrap();
     let hello = ends.dial(0);
-    assert_eq!(ends.to_answerer(0, &hello, false).unwrap_err(), Refusal::AuthRequired);
-    assert!(ends.to_answerer(0, &hello, true).unwrap().0.answer, "as after its restart");
+    assert_eq!(ends.answerer_receives(0, &hello, false).unwrap_err(), Refusal::AuthRequired);
+    assert!(ends.answerer_receives(0, &hello, true).unwrap().0.answer, "as after its restart");
 }
 
 #[test]
@@ -431,7 +441,7 @@ fn an_answer_to_a_link_that_we_dialled_has_the_login() {
     let Outbound::Handshake { packet, .. } = ends.answerer.send(0, &mut ends.rng, b"") else {
         panic!("a hello")
     };
-    assert!(ends.to_dialler(0, &packet).unwrap().answer);
+    assert!(ends.dialler_receives(0, &packet).unwrap().answer);
     let (key, _keys) = ends.dialler.answer(&mut ends.rng, b"").unwrap();
     assert_eq!(
         Packet::parse(&key)
@@ -442,7 +452,7 @@ fn an_answer_to_a_link_that_we_dialled_has_the_login() {
             .map(|user| user.name().to_owned()),
         Some("bob".to_owned())
     );
-    assert!(ends.to_answerer(0, &key, false).unwrap().0.keys.is_some());
+    assert!(ends.answerer_receives(0, &key, false).unwrap().0.keys.is_some());
 }
 
 #[test]
@@ -474,11 +484,11 @@ fn what_is_given_up_is_named_once() {
 fn keys_of_a_displaced_candidate_confirm_nothing() {
     let mut ends = Ends::new();
     let hello = ends.dial(0);
-    ends.to_answerer(0, &hello, false).unwrap();
+    ends.answerer_receives(0, &hello, false).unwrap();
     let (_, displaced) = ends.answerer.answer(&mut ends.rng, b"").unwrap();
     ends.dialler.reset();
     let hello = ends.dial(2 * SECOND);
-    ends.to_answerer(2 * SECOND, &hello, false).unwrap();
+    ends.answerer_receives(2 * SECOND, &hello, false).unwrap();
     let (_, newer) = ends.answerer.answer(&mut ends.rng, b"").unwrap();
     let (displaced, newer) = (displaced.unwrap().generation, newer.unwrap().generation);
     assert_eq!(ends.answerer.poll(2 * SECOND)[..], [displaced]);
@@ -491,7 +501,7 @@ fn keys_of_a_displaced_candidate_confirm_nothing() {
 fn secrets_are_not_shown() {
     let mut ends = Ends::new();
     let hello = ends.dial(0);
-    ends.to_answerer(0, &hello, false).unwrap();
+    ends.answerer_receives(0, &hello, false).unwrap();
     let (_, keys) = ends.answerer.answer(&mut ends.rng, b"").unwrap();
     let shown = format!("{:?} {keys:?} {:?}", ends.dialler, ends.answerer);
     let secret = format!("{:?}", keys.unwrap().keys.send);

@@ -24,6 +24,9 @@ use zeroize::{Zeroize, Zeroizing};
 const SECOND_NS: u64 = 1_000_000_000;
 /// The initiator makes new keys.
 const REKEY_NS: u64 = 120 * SECOND_NS;
+/// The responder does, if the initiator has not: after two inits that crossed, each side may send with the keys for which
+/// the other one feels responsible.
+const REKEY_LATE_NS: u64 = 165 * SECOND_NS;
 /// Keys are not used any longer.
 const REJECT_NS: u64 = 180 * SECOND_NS;
 /// Between two inits.
@@ -329,7 +332,6 @@ impl Peer {
         let symmetric = self.open_response(&symmetric, response).ok_or(Refusal::Decrypt)?;
         let (send, receive) = symmetric.split();
         let (own_index, peer_index) = (initiated.index, response.sender_index);
-        self.initiated = None;
         self.sent_unanswered = None;
         self.promote(Generation { own_index, born: now, initiator: true });
         Ok(data_keys(own_index, peer_index, &send, &receive, true))
@@ -416,7 +418,8 @@ impl Peer {
             return now >= initiated.retry;
         }
         let old = |current: Generation| {
-            self.renewing || current.initiator && age(current.born) >= REKEY_NS
+            let rekey = if current.initiator { REKEY_NS } else { REKEY_LATE_NS };
+            self.renewing || age(current.born) >= rekey
         };
         self.current.is_some_and(old)
             || self.sent_unanswered.is_some_and(|since| age(since) >= UNANSWERED_NS)
@@ -455,6 +458,8 @@ impl Peer {
         }
         self.previous = self.current.replace(generation);
         self.renewing = false;
+        // New keys that work end what would lead to others: a late response may be one of a peer that has forgotten it.
+        self.initiated = None;
     }
 
     /// The password that is known of the peer: ours there, else its here.

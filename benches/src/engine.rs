@@ -137,6 +137,7 @@ impl<'a> Case<'a> {
             vswitch_frames: 1024,
             punts_per_second: 0,
             punt_burst: 0,
+            strangers_per_second: 0,
         };
         Ok(Self {
             at,

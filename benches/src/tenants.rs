@@ -76,7 +76,7 @@ impl TenantBox {
             public_key: key.to_string(),
             scheme: scheme.clone(),
             vifs: (0..16).map(|vif| vif_spec(Place { vswitch, vif })).collect(),
-            allow: None,
+            ..VswitchSpec::default()
         });
         let spec = Spec { vswitches: specs.collect(), ..Spec::default() };
         let port = |index| PortFacts {
@@ -86,7 +86,7 @@ impl TenantBox {
             ..PortFacts::default()
         };
         let ports: Vec<_> = (0..PORTS).map(port).collect();
-        let rules = Compiler::new(4096, 65_536, 0x5eed).compile(&spec, &ports)?;
+        let rules = Compiler::new(4096, 65_536, 0x5eed).compile(&spec, &[], &ports)?;
         let places =
             (0..vswitches).flat_map(|vswitch| (0..16).map(move |vif| Place { vswitch, vif }));
         let slots = places.map(|place| slot(&rules, place)).collect();

@@ -194,6 +194,7 @@ impl<'a, 'm> Switching<'a, 'm> {
             vswitch_frames: 1024,
             punts_per_second: 0,
             punt_burst: 0,
+            strangers_per_second: 0,
         };
         let slots: Vec<AtomicU64> = (0..layout.len()).map(|_| AtomicU64::new(0)).collect();
         Self {

@@ -4,7 +4,7 @@
 //! an id that is given to something new is zeroed first (no worker uses it then).
 //!
 //! ```text
-//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 4 | vif 1 … | vswitch 0 drops | vswitch 1 … |
+//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | vswitch 0 drops | vswitch 1 … |
 //! ```
 
 use crate::{DropReason, PortId, VifId, VswitchId};
@@ -79,14 +79,22 @@ pub enum VifCounter {
     TxPackets,
     /// Their bytes, frame included.
     TxBytes,
+    /// Received packets that were authentic and new.
+    Opened,
+    /// Received packets whose number was seen before, or is too old to tell.
+    Replayed,
+    /// Numbers that had not come when a higher one came.
+    Skipped,
+    /// Of those, the ones that came after all: the others are lost.
+    Late,
 }
 
 /// Slots kept for [`WorkerCounter`].
 pub const WORKER_SLOTS: usize = 32;
 /// Slots kept for [`PortCounter`], before the port's drops.
 pub const PORT_SLOTS: usize = 16;
-/// Slots of a vif; a divisor of a cache line, so a vif never straddles two.
-pub const VIF_SLOTS: usize = 4;
+/// Slots of a vif: a cache line.
+pub const VIF_SLOTS: usize = 8;
 /// Slots for one drop array, padded to whole cache lines.
 pub const DROP_SLOTS: usize = DropReason::COUNT.next_multiple_of(8);
 

@@ -54,11 +54,22 @@ reasons! {
     UnknownLink = "unknown_link",
     /// A beacon where nobody enabled beacons.
     BeaconOff = "beacon_off",
+    /// A session packet from a stranger that is no handshake, or comes where nobody may log in.
+    Stranger = "stranger",
     // hand-off
     /// The owner's hand-off ring is full (control frames and leased links).
     HandOffFull = "hand_off_full",
     /// The owner's hand-off ring for all else is full, or this link used up its share of it.
     HandOffFullFree = "hand_off_full_free",
+    // open
+    /// Too short for a session packet.
+    SessionRunt = "session_runt",
+    /// The link has no session yet.
+    NoSession = "no_session",
+    /// No key of the link opens it.
+    Unauthentic = "unauthentic",
+    /// Its number was seen before, or is too old to tell.
+    Replayed = "replayed",
     // switch
     /// Shorter than a switch header.
     SwitchRunt = "switch_runt",
@@ -79,6 +90,8 @@ reasons! {
     Policy = "policy",
     /// Longer than the egress MTU.
     EgressMtu = "egress_mtu",
+    /// The egress link has no session that may be sent with.
+    LinkDown = "link_down",
     // queue, seal, encap
     /// The egress queue is full.
     QueueFull = "queue_full",
@@ -111,6 +124,10 @@ reasons! {
     ControlVersion = "control_version",
     /// The asker is not a neighbour one hop away (LLADDR).
     ControlOrigin = "control_origin",
+    /// A handshake packet that does not fit the link: malformed, not authentic, unknown key or login.
+    Handshake = "handshake",
+    /// More handshakes than this source, this login or this vswitch may ask for.
+    HandshakeLimited = "handshake_limited",
     // process
     /// No free frame for a reply.
     NoFrame = "no_frame",

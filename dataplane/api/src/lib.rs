@@ -7,15 +7,18 @@
 pub mod counters;
 pub mod drop_reason;
 pub mod ids;
+pub mod limiter;
 pub mod limits;
+mod link_address;
 pub mod protocol;
 pub mod spec;
 pub mod status;
 
 pub use drop_reason::DropReason;
 pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
+pub use link_address::LinkAddress;
 pub use spec::{
-    CableEnd, CableSpec, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec,
-    VswitchSpec,
+    BeaconMode, CableEnd, CableSpec, Handshake, LearnedVif, LinkSpec, ListenSpec, LoginSpec,
+    MacAddress, NodeSpec, Role, SchemeSpec, Secret, Session, Spec, VifSpec, VswitchSpec,
 };
 pub use status::Status;

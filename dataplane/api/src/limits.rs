@@ -16,6 +16,8 @@ pub const CABLE_HOPS_MAX: u32 = 4;
 pub const DIRECTOR_BITS_MAX: u32 = 15;
 /// Longest name of a vswitch or port, in bytes.
 pub const NAME_LEN_MAX: usize = 32;
+/// Longest login name, in bytes.
+pub const LOGIN_LEN_MAX: usize = 64;
 /// Bytes kept free before a packet for the longest encapsulation.
 pub const HEADROOM_MIN: usize = 128;
 /// Bytes kept free after a packet.

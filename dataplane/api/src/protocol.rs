@@ -1,11 +1,12 @@
 //! Messages on the management socket: a u32 little-endian length, then postcard. The first message each way is
 //! [`Hello`]; a side that reads another version closes.
 
-use crate::{DropReason, Generation, PortId, Spec, Status, VifId, WorkerId, limits};
+use crate::status::LinkStatus;
+use crate::{DropReason, Generation, PortId, Secret, Spec, Status, VifId, WorkerId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of everything in this crate that crosses the socket or shared memory.
-pub const API_VERSION: u32 = 1;
+pub const API_VERSION: u32 = 2;
 
 /// First message of both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,12 @@ pub enum Request {
         /// How long to wait.
         timeout_ms: u32,
     },
+    /// Keep this private key (64 hexadecimal digits) for vswitches; answered by [`Reply::Key`]. It is never shown again.
+    AddKey(Secret),
+    /// Forget the private key of this public key; answered by [`Reply::Key`].
+    RemoveKey(String),
+    /// The observed state of links, answered by [`Reply::Links`].
+    Links,
 }
 
 /// From the process.
@@ -58,6 +65,10 @@ pub enum Reply {
     },
     /// It did not, in time.
     NoPong,
+    /// The public key of the private one that was kept or forgotten.
+    Key(String),
+    /// Links with keys, by vif.
+    Links(Vec<LinkStatus>),
 }
 
 /// Which packets to show. All that is set must match.

@@ -5,7 +5,7 @@
 
 use crate::Generation;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 /// Everything the switches shall be. Whole, versioned, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Spec {
 }
 
 /// One virtual switch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VswitchSpec {
     /// Unique, at most [`crate::limits::NAME_LEN_MAX`] bytes.
@@ -42,6 +42,82 @@ pub struct VswitchSpec {
     /// Allowed (ingress role, egress role) pairs; `None` is valley-free: what came from or goes to a customer.
     #[serde(default)]
     pub allow: Option<Vec<(Role, Role)>>,
+    /// Who may log in from an address that no vif names: each becomes a vif by itself.
+    #[serde(default, rename = "login")]
+    pub logins: Vec<LoginSpec>,
+    /// Where such neighbours may call.
+    #[serde(default, rename = "listen")]
+    pub listens: Vec<ListenSpec>,
+}
+
+/// What a neighbour may log in with. Source: CJDNS-WIRE.md §7.3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginSpec {
+    /// Login name, and how the neighbour is shown; unique in its vswitch.
+    pub user: String,
+    /// Shared with the neighbour.
+    pub password: Secret,
+    /// Only the node with this address may use it.
+    #[serde(default)]
+    pub only: Option<Ipv6Addr>,
+    /// Role of the vif that a neighbour becomes.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// An own address that takes calls of neighbours that no vif names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ListenSpec {
+    /// ETHInterface frames, ethertype 0xfc00.
+    Ethernet {
+        /// Name of the port.
+        port: String,
+        /// 802.1Q tag; `None` for untagged.
+        #[serde(default)]
+        vlan: Option<u16>,
+        /// Own address; `None`: derived from the vswitch key and the port.
+        #[serde(default)]
+        local: Option<MacAddress>,
+        /// Whether to meet neighbours by broadcast.
+        #[serde(default)]
+        beacon: BeaconMode,
+    },
+    /// UDP datagrams.
+    Udp {
+        /// Name of the port.
+        port: String,
+        /// 802.1Q tag; `None` for untagged.
+        #[serde(default)]
+        vlan: Option<u16>,
+        /// Own address.
+        local: SocketAddr,
+    },
+}
+
+/// What is done with beacons on a (port, VLAN). Source: CJDNS-WIRE.md §1.4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeaconMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Whoever sends one is dialled.
+    Accept,
+    /// The same, and our own are sent.
+    Send,
+}
+
+/// A word that is not shown. It crosses the socket and lies on disk as it is: both are the owner's alone.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// An encoding scheme, by name or by its forms.
@@ -147,11 +223,54 @@ pub enum LinkSpec {
 }
 
 /// How a link's packets are protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Session {
     /// Not at all: a trusted cable between boxes, bound to (port, VLAN, addresses).
     Plain,
+    /// An encrypted session with a node.
+    Node(NodeSpec),
+}
+
+/// The node behind a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Its permanent key: 52 base-32 characters and `.k`.
+    pub public_key: String,
+    /// What to log in with; `None`: the node logs in, or needs nothing of us.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Login name that goes with the password; without it the password alone must do.
+    #[serde(default)]
+    pub login: Option<String>,
+    /// Which handshake to begin with. What the node begins with is taken either way.
+    #[serde(default)]
+    pub handshake: Handshake,
+}
+
+/// A vif that a neighbour became by logging in, or by a beacon. It yields to the spec where the two collide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedVif {
+    /// Name of its vswitch.
+    pub vswitch: String,
+    /// Login name by which it came; `None`: by a beacon.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The vif; its link has a [`Session::Node`].
+    pub vif: VifSpec,
+}
+
+/// The two session kinds of cjdns. Source: CJDNS-WIRE.md §2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handshake {
+    /// Understood by every node.
+    #[default]
+    CryptoAuth,
+    /// Noise IKpsk2: for nodes that are known to speak it.
+    Noise,
 }
 
 /// One end of a cable.

@@ -106,6 +106,31 @@ pub struct VifStatus {
     pub resolved: bool,
 }
 
+/// A link with keys.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Its vif.
+    pub vif: VifId,
+    /// Key of the node behind it, `.k` form.
+    pub key: String,
+    /// Login by which it came, if it did.
+    pub user: Option<String>,
+    /// It came by itself.
+    pub learned: bool,
+    /// `crypto_auth` or `noise`.
+    pub kind: String,
+    /// As cjdroute names it: `SENT_HELLO`, `ESTABLISHED`, `UNRESPONSIVE` …
+    pub state: String,
+    /// Protocol version of the node; 0: not known yet.
+    pub version: u32,
+    /// Round trip of the last answered ping, nanoseconds.
+    pub rtt_ns: Option<u64>,
+    /// Nanoseconds since an authentic packet came.
+    pub heard_ns: Option<u64>,
+    /// Sessions that came up on it.
+    pub sessions: u64,
+}
+
 /// The slow path's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlowPathStatus {
@@ -115,4 +140,6 @@ pub struct SlowPathStatus {
     pub errors: Vec<(u32, u64)>,
     /// Punted packets it dropped.
     pub drops: Vec<(DropReason, u64)>,
+    /// Links with keys that are up, and all.
+    pub links: (u32, u32),
 }

@@ -78,7 +78,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
             .map(|port| port_facts(port, Sight::expected(port).may_become_whole()))
             .collect();
         let compiled =
-            Compiler::new(plan.limits.vswitches, plan.limits.vifs, 0).compile(&spec, &facts);
+            Compiler::new(plan.limits.vswitches, plan.limits.vifs, 0).compile(&spec, &[], &facts);
         findings.push(match compiled {
             Ok(rules) => finding(
                 Level::Works,

@@ -5,7 +5,8 @@
 )]
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
-use dataplane_api::{Generation, Spec, Status};
+use dataplane_api::status::LinkStatus;
+use dataplane_api::{Generation, Secret, Spec, Status};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -113,6 +114,39 @@ impl Client {
         match self.ask(&Request::Ping { vswitch: vswitch.to_owned(), label, timeout_ms })? {
             Reply::Pong { nanos, version } => Ok(Some((nanos, version))),
             Reply::NoPong => Ok(None),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Gives the process a private key (64 hexadecimal digits) for vswitches; its public key comes back, it never does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn add_key(&mut self, private: Secret) -> Result<String, ClientError> {
+        match self.ask(&Request::AddKey(private))? {
+            Reply::Key(public) => Ok(public),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Lets the process forget the private key of a public one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn remove_key(&mut self, public: &str) -> Result<String, ClientError> {
+        match self.ask(&Request::RemoveKey(public.to_owned()))? {
+            Reply::Key(public) => Ok(public),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The observed state of links with keys.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn links(&mut self) -> Result<Vec<LinkStatus>, ClientError> {
+        match self.ask(&Request::Links)? {
+            Reply::Links(links) => Ok(links),
             other => Err(unexpected(other)),
         }
     }

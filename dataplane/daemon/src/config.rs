@@ -89,6 +89,8 @@ pub struct Limits {
     pub punts_per_second: u32,
     /// The same at once.
     pub punt_burst: u32,
+    /// Handshakes of strangers, and beacons, that each worker gives to the slow path in a second.
+    pub strangers_per_second: u32,
 }
 
 /// Back end of a port.
@@ -187,6 +189,7 @@ impl Default for Limits {
             punt_frames: 256,
             punts_per_second: 100,
             punt_burst: 50,
+            strangers_per_second: 10_000,
         }
     }
 }

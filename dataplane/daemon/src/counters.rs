@@ -56,6 +56,12 @@ impl SharedCounters {
         Ok(Self { words, layout, banks })
     }
 
+    /// A counter of a vif, over all banks.
+    pub(crate) fn vif(&self, vif: VifId, counter: VifCounter) -> u64 {
+        let slot = self.layout.vif(vif) + counter as usize;
+        (0..self.banks).map(|bank| self.bank(bank)[slot].load(Ordering::Relaxed)).sum()
+    }
+
     /// The words of one bank, for its one writer.
     #[must_use]
     pub fn bank(&self, bank: usize) -> &'static [AtomicU64] {

@@ -2,13 +2,15 @@
 
 use crate::config::Config;
 use crate::counters::SharedCounters;
+use crate::keys::KeyStore;
 use crate::machine;
 use crate::management::{Event, SIGNALS, Server, WAKER};
-use crate::manager::Manager;
+use crate::manager::{Manager, Version};
+use crate::neighbours::Neighbours;
 use crate::plan::{self, Plan, port_id, worker_id, workers_of};
 use crate::ports::{self, MemoryPorts};
 use crate::resolver::{CHANGES, PortDevice, Resolver};
-use crate::slow_path::{PingRequest, PingResult};
+use crate::slow_path::{NeighbourChange, PingRequest, PingResult, Report};
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::taps::RING_RECORDS;
@@ -135,8 +137,14 @@ impl Dataplane {
         let poll = Poll::new()?;
         let server = Server::listen(&plan.socket, plan.clients, poll.registry())
             .with_context(|| format!("listen on {}", plan.socket.display()))?;
-        let store = Store::open(&plan.state_dir)
-            .with_context(|| format!("state in {}", plan.state_dir.display()))?;
+        let state = || format!("state in {}", plan.state_dir.display());
+        let store = Store::open(&plan.state_dir).with_context(state)?;
+        let keys = KeyStore::open(&plan.state_dir).with_context(state)?;
+        let (identities, damage) = keys.load();
+        notices.extend(damage);
+        let neighbours = store.load_neighbours();
+        notices.extend(neighbours.damage);
+        let neighbours = neighbours.value.unwrap_or_default();
         if let Some(dir) = plan.counters.parent() {
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("counters in {}", dir.display()))?;
@@ -147,7 +155,7 @@ impl Dataplane {
             ports::open(&plan.ports, umem, &mut frames, &mut memory_ports, workers)?;
 
         let facts_for = |spec: &Spec| vlan_tags::facts_for(spec, &plan.ports, &opened);
-        let first = first_rules(&plan, facts_for, &store, spec, &mut notices)?;
+        let first = first_rules(&plan, facts_for, &store, spec, &neighbours, &mut notices)?;
         let facts = vlan_tags::facts_for(&Spec::default(), &plan.ports, &opened);
         for (index, port) in opened.iter_mut().enumerate() {
             let wanted = crate::manager::filter_of(&first.rules, port_id(index));
@@ -175,7 +183,13 @@ impl Dataplane {
         });
         let mut resolver = Resolver::open(devices.collect(), poll.registry());
         let next_hops = resolver.adopt(&first.rules, crate::clock::now());
-        let tables = Tables { rules: Arc::new(first.rules), next_hops, ports_up, watch: None };
+        let tables = Tables {
+            rules: Arc::new(first.rules),
+            next_hops,
+            ports_up,
+            identities: Arc::new(identities),
+            watch: None,
+        };
 
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let publisher = publish(tables.clone(), workers + 1);
@@ -190,14 +204,20 @@ impl Dataplane {
             ports: opened,
             counters,
             spec: first.spec,
-            versions: VecDeque::from([(1, tables.rules.generation())]),
+            neighbours,
+            keys,
+            versions: VecDeque::from([Version {
+                number: 1,
+                generation: tables.rules.generation(),
+                edition: tables.rules.edition(),
+            }]),
             tables,
             resolver,
             publisher,
             wakers: threads.wakers.clone(),
             passed: threads.passed.clone(),
             refused: None,
-            slow_path: Arc::clone(&threads.slow_path_status),
+            observed: Arc::clone(&threads.observed),
             pings: threads.pings.clone(),
             notices: Vec::new(),
             devices_due: 0,
@@ -244,7 +264,7 @@ impl Dataplane {
             for event in self.server.work(&self.poll, &events) {
                 self.take(event);
             }
-            self.answer_pings();
+            self.take_reports();
             self.show_taps();
             if events.iter().any(|event| event.token() == CHANGES) {
                 self.manager.follow_next_hops();
@@ -277,6 +297,15 @@ impl Dataplane {
                 Err(error) => Reply::Refused(error.to_string()),
             },
             Request::Spec => Reply::Spec(self.manager.spec.clone()),
+            Request::AddKey(text) => match self.manager.add_key(&text) {
+                Ok(public) => Reply::Key(public.to_string()),
+                Err(why) => Reply::Refused(why),
+            },
+            Request::RemoveKey(public) => match self.manager.remove_key(&public) {
+                Ok(public) => Reply::Key(public.to_string()),
+                Err(why) => Reply::Refused(why),
+            },
+            Request::Links => Reply::Links(self.manager.links()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
             Request::Tap(filter) => match self.manager.watch(client, filter) {
                 Ok(()) => return,
@@ -299,14 +328,24 @@ impl Dataplane {
         }
     }
 
-    fn answer_pings(&mut self) {
-        while let Ok((client, result)) = self.threads.pongs.try_recv() {
-            let reply = match result {
-                PingResult::Pong { nanos, version } => Reply::Pong { nanos, version },
-                PingResult::NoPong => Reply::NoPong,
-                PingResult::Refused(why) => Reply::Refused(why),
-            };
-            self.reply(client, &reply);
+    /// What the slow path has to say.
+    fn take_reports(&mut self) {
+        let mut changes: Vec<NeighbourChange> = Vec::new();
+        while let Ok(report) = self.threads.reports.try_recv() {
+            match report {
+                Report::Neighbour(change) => changes.push(change),
+                Report::Ping { client, result } => {
+                    let reply = match result {
+                        PingResult::Pong { nanos, version } => Reply::Pong { nanos, version },
+                        PingResult::NoPong => Reply::NoPong,
+                        PingResult::Refused(why) => Reply::Refused(why),
+                    };
+                    self.reply(client, &reply);
+                }
+            }
+        }
+        if !changes.is_empty() {
+            self.manager.follow_neighbours(changes);
         }
     }
 
@@ -336,17 +375,18 @@ fn first_rules(
     facts_for: impl Fn(&Spec) -> Vec<PortFacts>,
     store: &Store,
     configured: Option<Spec>,
+    neighbours: &Neighbours,
     notices: &mut Vec<String>,
 ) -> anyhow::Result<First> {
     let loaded = store.load();
     notices.extend(loaded.damage);
     let compiler = || Compiler::new(plan.limits.vswitches, plan.limits.vifs, seed());
     let generation = |spec: &Option<Spec>| spec.as_ref().map(|spec| spec.generation);
-    if generation(&loaded.spec) > generation(&configured)
-        && let Some(spec) = loaded.spec
+    if generation(&loaded.value) > generation(&configured)
+        && let Some(spec) = loaded.value
     {
         let mut compiler = compiler();
-        match compiler.compile(&spec, &facts_for(&spec)) {
+        match compiler.compile(&spec, &neighbours.learned, &facts_for(&spec)) {
             Ok(rules) => {
                 notices.push(format!(
                     "the spec kept on disk is in force, generation {}",
@@ -359,8 +399,9 @@ fn first_rules(
     }
     let mut compiler = compiler();
     let spec = configured.unwrap_or_default();
-    let rules =
-        compiler.compile(&spec, &facts_for(&spec)).context("the spec of the configuration")?;
+    let rules = compiler
+        .compile(&spec, &neighbours.learned, &facts_for(&spec))
+        .context("the spec of the configuration")?;
     if spec != Spec::default() {
         store.keep(&spec).context("keep the spec on disk")?;
     }

@@ -2,19 +2,24 @@
 
 use crate::clock;
 use crate::counters::SharedCounters;
+use crate::keys::{self, Identities, KeyStore};
+use crate::neighbours::Neighbours;
 use crate::plan::{Plan, port_id, worker_id};
-use crate::ports::Opened;
+use crate::ports::{Opened, stations};
 use crate::resolver::Resolver;
-use crate::slow_path::PingRequest;
+use crate::slow_path::{NeighbourChange, Newcomer, Observed, PingRequest};
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::taps::{WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
-    PortStatus, SlowPathStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
+    LinkStatus, PortStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
 };
-use dataplane_api::{Generation, Nanos, PortId, Spec};
+use dataplane_api::{
+    Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
+    VifSpec,
+};
 use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
@@ -25,6 +30,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use sync::publish::Publisher;
 use sync::waker::Waker;
+use wire::key::PublicKey;
 
 /// Notices kept; the oldest go.
 const NOTICES_MAX: usize = 64;
@@ -46,20 +52,35 @@ pub(crate) struct Manager {
     /// Follows what next hops of UDP links depend on.
     pub(crate) resolver: Resolver,
     pub(crate) publisher: Publisher<Tables>,
-    /// Versions of the tables that may still be in use, and the generation of each.
-    pub(crate) versions: VecDeque<(u64, Generation)>,
+    /// Neighbours that came by themselves, and everybody's numbers.
+    pub(crate) neighbours: Neighbours,
+    /// Private keys.
+    pub(crate) keys: KeyStore,
+    /// Versions of the tables that may still be in use, and what each was made of.
+    pub(crate) versions: VecDeque<Version>,
     /// Wake the workers and the slow path, for news.
     pub(crate) wakers: Vec<Waker>,
     /// By worker: the version that it uses and has nothing queued from before.
     pub(crate) passed: Vec<Arc<AtomicU64>>,
     pub(crate) refused: Option<(Generation, String)>,
-    pub(crate) slow_path: Arc<Mutex<SlowPathStatus>>,
+    pub(crate) observed: Arc<Mutex<Observed>>,
     pub(crate) pings: Sender<PingRequest>,
     pub(crate) notices: Vec<String>,
     /// When devices are looked at again.
     pub(crate) devices_due: Nanos,
     /// Version after which no worker sends or expects what the filters still let in.
     pub(crate) filters_until: Option<u64>,
+}
+
+/// Tables that were published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version {
+    /// Of the publication.
+    pub(crate) number: u64,
+    /// Of the spec.
+    pub(crate) generation: Generation,
+    /// Of the rules.
+    pub(crate) edition: u64,
 }
 
 /// Why a spec is not taken.
@@ -75,8 +96,9 @@ pub(crate) enum ApplyError {
 
 /// What a port's program must let in for these rules.
 pub(crate) fn filter_of(rules: &Rules, port: PortId) -> PortFilter {
+    let beacons = rules.has_beacons(port).then_some(wire::ethernet::BROADCAST);
     PortFilter {
-        macs: rules.own_macs(port).map(|mac| mac.0).collect(),
+        macs: rules.own_macs(port).map(|mac| mac.0).chain(beacons).collect(),
         endpoints: rules.own_udp(port).collect(),
     }
 }
@@ -102,21 +124,130 @@ impl Manager {
         }
         self.look_at_tags();
         let mut compiler = self.compiler.clone();
-        let rules = compiler.compile(&spec, &self.facts)?;
+        let rules = compiler.compile(&spec, &self.neighbours.learned, &self.facts)?;
         // The order keeps packets of both generations coming: add, publish, and only later take away.
         self.add_filters(&rules)?;
         self.store.keep(&spec)?;
+        tracing::info!("spec of generation {} is in force", spec.generation);
+        self.spec = spec;
+        self.enforce(compiler, rules);
+        self.drop_absent();
+        Ok(())
+    }
+
+    /// Publishes new rules.
+    fn enforce(&mut self, compiler: Compiler, rules: Rules) {
         self.compiler = compiler;
         let (vswitches, vifs) = rules.new_ids();
         self.counters.zero(vswitches, vifs);
-        tracing::info!("spec of generation {} is in force", spec.generation);
-        self.spec = spec;
         // With the rules and not after them: an id may stand for another link now.
         self.tables.next_hops = self.resolver.adopt(&rules, clock::now());
         self.tables.rules = Arc::new(rules);
         self.publish();
-        self.filters_until = self.versions.back().map(|(version, _)| *version);
-        Ok(())
+        self.filters_until = self.versions.back().map(|version| version.number);
+    }
+
+    /// Forgets learned vifs that the rules left out: the spec gave their place to another.
+    fn drop_absent(&mut self) {
+        let rules = &self.tables.rules;
+        let name = |vif: &VifInfo| rules.vswitch(vif.vswitch).map(|vswitch| vswitch.name.clone());
+        let present = rules.vifs().filter_map(|vif| Some((name(vif)?, vif.number))).collect();
+        if self.neighbours.keep_only(&present, clock::wall_seconds()) {
+            self.keep_neighbours();
+        }
+    }
+
+    /// Neighbours that logged in, or were met by a beacon, become vifs; and some are not there any more.
+    pub(crate) fn follow_neighbours(&mut self, changes: Vec<NeighbourChange>) {
+        let now = clock::wall_seconds();
+        let mut changed = false;
+        for change in changes {
+            changed |= match change {
+                NeighbourChange::Came(newcomer) => self.learn(&newcomer, now),
+                NeighbourChange::Gone { vswitch, number } => {
+                    self.neighbours.forget(&vswitch, number, now)
+                }
+            };
+        }
+        if !changed {
+            return;
+        }
+        self.keep_neighbours();
+        let mut compiler = self.compiler.clone();
+        let compiled = compiler
+            .compile(&self.spec, &self.neighbours.learned, &self.facts)
+            .map_err(ApplyError::from)
+            .and_then(|rules| self.add_filters(&rules).map(|()| rules).map_err(ApplyError::from));
+        match compiled {
+            Ok(rules) => self.enforce(compiler, rules),
+            Err(error) => self.notice(format!("a neighbour cannot become a vif: {error}")),
+        }
+        self.drop_absent();
+    }
+
+    /// Whether a newcomer became a vif, or one that it had is somewhere else now.
+    fn learn(&mut self, newcomer: &Newcomer, now: u64) -> bool {
+        let rules = &self.tables.rules;
+        let Some(vswitch) = rules.vswitch(newcomer.vswitch) else { return false };
+        let key = newcomer.key.to_string();
+        let number = self.neighbours.number(&self.spec, &vswitch.name, &key, &vswitch.scheme, now);
+        let Some(number) = number else {
+            let notice = format!("vswitch {}: no number is left for a neighbour", vswitch.name);
+            self.notice(notice);
+            return false;
+        };
+        let session = Session::Node(NodeSpec {
+            public_key: key,
+            password: newcomer.password.clone(),
+            login: newcomer.login.clone(),
+            handshake: newcomer.handshake,
+        });
+        let Some(link) = link_spec(&newcomer.from, &self.facts, session) else { return false };
+        let vif = VifSpec { number, role: newcomer.role, mtu: None, link: Some(link) };
+        let learned =
+            LearnedVif { vswitch: vswitch.name.clone(), user: newcomer.user.clone(), vif };
+        self.neighbours
+            .learned
+            .retain(|of| of.vswitch != learned.vswitch || of.vif.number != number);
+        self.neighbours.learned.push(learned);
+        true
+    }
+
+    pub(crate) fn keep_neighbours(&mut self) {
+        if let Err(error) = self.store.keep_neighbours(&self.neighbours) {
+            self.notice(format!("neighbours cannot be kept on disk: {error}"));
+        }
+    }
+
+    /// Keeps a private key, and lets vswitches with its public key use it.
+    pub(crate) fn add_key(&mut self, text: &Secret) -> Result<PublicKey, String> {
+        let identity = keys::parse(&text.0)?;
+        let public = identity.public();
+        self.keys.keep(&identity).map_err(|error| format!("keep the key: {error}"))?;
+        self.change_identities(|identities| {
+            identities.insert(public, Arc::new(identity));
+        });
+        Ok(public)
+    }
+
+    /// Forgets a private key.
+    pub(crate) fn remove_key(&mut self, text: &str) -> Result<PublicKey, String> {
+        let public: PublicKey = text.parse().map_err(|error| format!("{error}"))?;
+        if self.spec.vswitches.iter().any(|vswitch| vswitch.public_key == text) {
+            return Err(format!("a vswitch has the key {text}: give it another first"));
+        }
+        self.keys.remove(public).map_err(|error| format!("remove the key: {error}"))?;
+        self.change_identities(|identities| {
+            identities.remove(&public);
+        });
+        Ok(public)
+    }
+
+    fn change_identities(&mut self, change: impl FnOnce(&mut Identities)) {
+        let mut identities = Identities::clone(&self.tables.identities);
+        change(&mut identities);
+        self.tables.identities = Arc::new(identities);
+        self.publish();
     }
 
     fn add_filters(&mut self, rules: &Rules) -> Result<(), IoError> {
@@ -138,8 +269,10 @@ impl Manager {
 
     /// Publishes the tables as they are now, and wakes whoever sleeps.
     pub(crate) fn publish(&mut self) {
-        let version = self.publisher.store(self.tables.clone());
-        self.versions.push_back((version, self.tables.rules.generation()));
+        let number = self.publisher.store(self.tables.clone());
+        let rules = &self.tables.rules;
+        let (generation, edition) = (rules.generation(), rules.edition());
+        self.versions.push_back(Version { number, generation, edition });
         self.wakers.iter().for_each(Waker::wake);
     }
 
@@ -149,8 +282,8 @@ impl Manager {
     }
 
     fn generation_of(&self, version: u64) -> Generation {
-        let known = self.versions.iter().find(|(at, _)| *at >= version);
-        known.map_or_else(|| self.tables.rules.generation(), |(_, generation)| *generation)
+        let known = self.versions.iter().find(|at| at.number >= version);
+        known.map_or_else(|| self.tables.rules.generation(), |at| at.generation)
     }
 
     /// What is due a few times a second: ports that went up or down, filters and ids that nobody needs any more.
@@ -171,10 +304,10 @@ impl Manager {
             .min()
             .unwrap_or(applied);
         let passed = passed.min(applied);
-        if self.versions.iter().any(|(version, _)| *version <= passed) {
-            self.compiler.retire_up_to(self.generation_of(passed));
+        if let Some(version) = self.versions.iter().rev().find(|at| at.number <= passed) {
+            self.compiler.retire_up_to(version.edition);
         }
-        while self.versions.len() > 1 && self.versions[1].0 <= passed {
+        while self.versions.len() > 1 && self.versions[1].number <= passed {
             self.versions.pop_front();
         }
         if self.filters_until.is_some_and(|version| version <= applied) {
@@ -245,7 +378,7 @@ impl Manager {
             let Some(unicast) = &mut port.unicast else { continue };
             let (name, wanted) =
                 (&self.facts[index].name, filter_of(&self.tables.rules, port_id(index)));
-            notices.extend(match unicast.add(&wanted.macs).and_then(|()| unicast.check()) {
+            notices.extend(match unicast.add(&stations(&wanted)).and_then(|()| unicast.check()) {
                 Ok(Listed::All | Listed::Promiscuous) => None,
                 Ok(Listed::Again(count)) => Some(format!(
                     "port {name}: somebody took {count} of our MAC addresses off the device; they were told it again"
@@ -308,6 +441,11 @@ impl Manager {
         self.publish();
     }
 
+    /// The observed state of links.
+    pub(crate) fn links(&self) -> Vec<LinkStatus> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).links.clone()
+    }
+
     /// The observed state.
     pub(crate) fn status(&self) -> Status {
         let rules = &self.tables.rules;
@@ -336,7 +474,7 @@ impl Manager {
                 .vifs()
                 .map(|vif| vif_status(rules, &self.facts, &self.tables.next_hops, vif))
                 .collect(),
-            slow_path: self.slow_path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            slow_path: self.observed.lock().unwrap_or_else(PoisonError::into_inner).status.clone(),
             notices: self.notices.iter().cloned().chain(self.resolver.notices()).collect(),
         }
     }
@@ -365,6 +503,19 @@ impl Manager {
                 generation: self.generation_of(passed.load(Ordering::Acquire)),
             })
             .collect()
+    }
+}
+
+/// The link to where a newcomer is, as a spec says it.
+fn link_spec(from: &LinkAddress, facts: &[PortFacts], session: Session) -> Option<LinkSpec> {
+    let name = |port: PortId| facts.get(port.index()).map(|facts| facts.name.clone());
+    match *from {
+        LinkAddress::Ethernet { port, vlan, own, peer } => {
+            Some(LinkSpec::Ethernet { port: name(port)?, vlan, local: Some(own), peer, session })
+        }
+        LinkAddress::Udp { port, vlan, own, peer } => {
+            Some(LinkSpec::Udp { port: name(port)?, vlan, local: own, peer, session })
+        }
     }
 }
 

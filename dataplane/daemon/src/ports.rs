@@ -12,7 +12,7 @@ use io::pcap::PcapPort;
 use io::unicast::Unicast;
 use io::xdp::{Attachment, PortFilter};
 use io::{AnyPort, IoError, Pool, PortStatistics, Umem};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Ends of wires inside this process, by port name: one for each of its queues.
@@ -47,7 +47,7 @@ impl Opened {
             filter.add(wanted)?;
         }
         // A device that is gone cannot be told; the other ports go on.
-        let told = self.unicast.as_mut().map(|unicast| unicast.add(&wanted.macs));
+        let told = self.unicast.as_mut().map(|unicast| unicast.add(&stations(wanted)));
         Ok(told.and_then(Result::err).map(|error| error.to_string()))
     }
 
@@ -56,8 +56,13 @@ impl Opened {
         if let Some(filter) = &mut self.filter {
             filter.remove_others(wanted)?;
         }
-        self.unicast.as_mut().map_or(Ok(()), |unicast| unicast.remove_others(&wanted.macs))
+        self.unicast.as_mut().map_or(Ok(()), |unicast| unicast.remove_others(&stations(wanted)))
     }
+}
+
+/// The addresses of single stations: what is for all needs no telling.
+pub(crate) fn stations(wanted: &PortFilter) -> BTreeSet<[u8; 6]> {
+    wanted.macs.iter().copied().filter(|mac| mac[0] & 1 == 0).collect()
 }
 
 /// Chooses in the kernel which frames are ours.

@@ -1,16 +1,23 @@
-//! The thread that answers what is for the switches themselves, and sends pings.
+//! The thread that does what packets must not wait for: it answers what is for the switches themselves, sends pings, and
+//! has the handshakes of links.
+
+mod outbox;
+mod rules;
 
 use crate::clock;
-use crate::plan::SLOW_PATH_FRAMES;
+use crate::counters::SharedCounters;
 use crate::tables::Tables;
-use crate::worker::{FromSlow, ToSlow};
-use dataplane_api::Nanos;
-use dataplane_api::counters::{Bank as _, Layout};
+use crate::worker::{FromSlow, FromWorker, ToSlow};
+use dataplane_api::counters::{Bank as _, Layout, VifCounter};
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::status::SlowPathStatus;
-use engine::slow_path::{Answer, Outgoing, PingId, Punted, Responder};
-use engine::{Inject, Punt, PuntKind};
-use io::{Frame, Pool};
+use dataplane_api::status::{LinkStatus, SlowPathStatus};
+use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, VifId, VswitchId};
+use engine::slow_path::{Answer, PingId, Punted, Responder, deliver};
+use engine::{Punt, PuntKind, SessionNews, Stranger, Via};
+use io::{Depot, Frame, Pool};
+use node::links::{Command, LinkState, Links};
+use outbox::Outbox;
+use rand_core::UnwrapErr;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -20,11 +27,21 @@ use std::time::Duration;
 use sync::counters::Bank;
 use sync::publish::Reader;
 use sync::waker::Sleeper;
+use wire::buf::Packet as _;
+use wire::control::{self, Ping, kind};
+use wire::key::PublicKey;
+use wire::switch::Header;
+use zerocopy::FromBytes as _;
 
-/// Longest sleep: pings expire and news is found with this grain.
+/// Longest sleep: pings expire, links are looked at and news is found with this grain.
 const SLEEP: Duration = Duration::from_millis(5);
 /// Longest time that a ping may be waited for.
 const PING_TIMEOUT_MAX: Nanos = 60_000_000_000;
+/// Between two looks at the links for the status.
+const STATUS_INTERVAL: Nanos = 250_000_000;
+
+/// The system's randomness. It fails only where the kernel has none, on which nothing can go on.
+type SystemRandom = UnwrapErr<getrandom::SysRng>;
 
 /// A ping that somebody asked for.
 #[derive(Debug)]
@@ -44,82 +61,291 @@ pub(crate) enum PingResult {
     Refused(String),
 }
 
+/// A neighbour that came or went by itself.
+#[derive(Clone, Debug)]
+pub(crate) enum NeighbourChange {
+    Came(Newcomer),
+    Gone { vswitch: String, number: u16 },
+}
+
+/// Somebody who shall become a vif.
+#[derive(Clone, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) vswitch: VswitchId,
+    pub(crate) key: PublicKey,
+    pub(crate) from: LinkAddress,
+    pub(crate) user: Option<String>,
+    pub(crate) role: Role,
+    pub(crate) handshake: Handshake,
+    pub(crate) password: Option<Secret>,
+    pub(crate) login: Option<String>,
+}
+
+/// What the slow path tells the management thread.
+#[derive(Clone, Debug)]
+pub(crate) enum Report {
+    Ping { client: u64, result: PingResult },
+    Neighbour(NeighbourChange),
+}
+
+/// What others may look at.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) status: SlowPathStatus,
+    pub(crate) links: Vec<LinkStatus>,
+}
+
 /// The thread's state.
 #[derive(Debug)]
 pub(crate) struct SlowPath {
     pub(crate) tables: Reader<Tables>,
     pub(crate) responder: Responder,
-    pub(crate) workers: Vec<ToSlow>,
-    /// Frames for pings; what comes back beyond them goes to the workers.
-    pub(crate) frames: Pool<'static>,
+    pub(crate) links: Links,
+    pub(crate) random: SystemRandom,
+    /// What the links were configured from last.
+    pub(crate) configured: rules::Configured,
+    pub(crate) counters: SharedCounters,
+    pub(crate) outbox: Outbox,
     pub(crate) bank: Bank<'static>,
     pub(crate) layout: Layout,
     pub(crate) requests: Receiver<PingRequest>,
-    pub(crate) results: Sender<(u64, PingResult)>,
-    /// Wakes the management thread for results.
+    pub(crate) reports: Sender<Report>,
+    /// Wakes the management thread for reports.
     pub(crate) notify: Arc<mio::Waker>,
-    pub(crate) status: Arc<Mutex<SlowPathStatus>>,
+    pub(crate) observed: Arc<Mutex<Observed>>,
+    pub(crate) observed_at: Nanos,
     pub(crate) sleeper: Sleeper,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) waiting: HashMap<PingId, u64>,
 }
 
+/// What a thread is made of besides what it makes itself.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) tables: Reader<Tables>,
+    pub(crate) seed: u64,
+    pub(crate) counters: SharedCounters,
+    pub(crate) workers: Vec<ToSlow>,
+    /// By port: a worker that sends on it.
+    pub(crate) senders: Vec<usize>,
+    pub(crate) frames: Pool<'static>,
+    pub(crate) depot: Arc<Depot<'static>>,
+    pub(crate) bank: Bank<'static>,
+    pub(crate) layout: Layout,
+    pub(crate) requests: Receiver<PingRequest>,
+    pub(crate) reports: Sender<Report>,
+    pub(crate) notify: Arc<mio::Waker>,
+    pub(crate) observed: Arc<Mutex<Observed>>,
+    pub(crate) sleeper: Sleeper,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
 impl SlowPath {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            tables: parts.tables,
+            responder: Responder::new(parts.seed),
+            links: Links::new(parts.seed),
+            random: UnwrapErr(getrandom::SysRng),
+            configured: rules::Configured::default(),
+            counters: parts.counters,
+            outbox: Outbox::new(parts.workers, parts.senders, parts.frames, parts.depot),
+            bank: parts.bank,
+            layout: parts.layout,
+            requests: parts.requests,
+            reports: parts.reports,
+            notify: parts.notify,
+            observed: parts.observed,
+            observed_at: 0,
+            sleeper: parts.sleeper,
+            stop: parts.stop,
+            waiting: HashMap::new(),
+        }
+    }
+
     /// Until the process stops.
     pub(crate) fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
-            let worked = self.punts() + self.pings() + self.expire();
+            self.configure();
+            let mut worked = self.punts() + self.pings() + self.expire();
+            self.tend();
+            worked += self.carry_out();
+            worked += self.outbox.flush(&self.tables.refresh().rules);
+            self.observe();
             if worked > 0 {
-                *self.status.lock().unwrap_or_else(PoisonError::into_inner) =
-                    self.responder.status();
                 continue;
             }
             self.sleeper.prepare();
-            if self.workers.iter().all(|worker| worker.punts.is_empty()) {
+            if self.outbox.is_idle() {
                 thread::park_timeout(SLEEP);
             }
             self.sleeper.awake();
         }
     }
 
+    fn configure(&mut self) {
+        let tables = self.tables.refresh();
+        self.configured.follow(tables, clock::now(), &mut self.random, &mut self.links);
+    }
+
+    fn tend(&mut self) {
+        let Self { links, random, counters, .. } = self;
+        links.tick(clock::now(), random, |vif| counters.vif(vif, VifCounter::Opened));
+    }
+
     fn punts(&mut self) -> usize {
-        let Self { tables, responder, workers, frames, bank, layout, .. } = self;
-        let tables = tables.refresh();
-        let now = clock::now();
-        let mut pongs = Vec::new();
         let mut worked = 0;
-        for ToSlow { punts, injects } in workers {
-            // A punt is only taken when there is room for its answer.
-            let limit = BURST_MAX.min(injects.room());
-            worked += punts.pop(limit, |Punt { frame, vif, vswitch, kind }| {
-                let punted = Punted { vswitch, vif, kind, bytes: wire::buf::Packet::bytes(&frame) };
-                let answer = match responder.answer(&tables.rules, now, punted) {
-                    Answer::Send(outgoing) => answer_in(frame, outgoing),
-                    Answer::Pong { ping, nanos, version } => {
-                        pongs.push((ping, PingResult::Pong { nanos, version }));
-                        FromSlow::Free(frame)
-                    }
-                    Answer::Drop(reason) => {
-                        // The drop that owes an error was counted where it happened.
-                        if kind == PuntKind::Control {
-                            bank.add(layout.vswitch_drop(vswitch, reason), 1);
-                        }
-                        FromSlow::Free(frame)
-                    }
-                };
-                match answer {
-                    FromSlow::Free(frame) if frames.len() < SLOW_PATH_FRAMES => frames.put(frame),
-                    // There is room: only this thread fills the ring, and it looked.
-                    answer @ (FromSlow::Free(_) | FromSlow::Inject(_)) => {
-                        drop(injects.push_one(answer))
-                    }
+        for worker in 0..self.outbox.workers() {
+            for item in self.outbox.take(worker, BURST_MAX) {
+                worked += 1;
+                match item {
+                    FromWorker::Punt(punt) => self.punt(worker, punt),
+                    FromWorker::Stranger(stranger) => self.stranger(stranger),
+                    FromWorker::News(news) => self.news(news),
                 }
-            });
-        }
-        for (ping, result) in pongs {
-            self.report(ping, result);
+            }
         }
         worked
+    }
+
+    fn punt(&mut self, worker: usize, punt: Punt<Frame<'static>>) {
+        let Punt { frame, vif, vswitch, kind } = punt;
+        let now = clock::now();
+        let dropped = match kind {
+            PuntKind::Handshake => {
+                self.links.handshake(now, &mut self.random, vif, frame.bytes()).err()
+            }
+            PuntKind::Router => Some(DropReason::NotControl),
+            PuntKind::Control if self.is_link_pong(now, vif, frame.bytes()) => None,
+            PuntKind::Control | PuntKind::Error { .. } => {
+                return self.answer(now, worker, Punt { frame, vif, vswitch, kind });
+            }
+        };
+        if let Some(reason) = dropped {
+            self.bank.add(self.layout.vswitch_drop(vswitch, reason), 1);
+        }
+        self.outbox.free(worker, frame);
+    }
+
+    /// Whether a delivered control message is the answer to a ping of a link's supervision.
+    fn is_link_pong(&mut self, now: Nanos, vif: VifId, packet: &[u8]) -> bool {
+        let payload = Header::split(packet).map(|(_, payload)| payload);
+        let message = payload.and_then(|payload| control::parse(payload).ok());
+        let pong = message.filter(|message| message.kind == kind::PONG);
+        let pong = pong.and_then(|message| Ping::ref_from_prefix(message.body).ok());
+        pong.is_some_and(|(pong, opaque)| {
+            pong.magic.get() == control::magic::PONG
+                && self.links.pong(now, vif, pong.version.get(), opaque)
+        })
+    }
+
+    fn answer(&mut self, now: Nanos, worker: usize, punt: Punt<Frame<'static>>) {
+        let Punt { frame, vif, vswitch, kind } = punt;
+        let rules = &self.tables.refresh().rules;
+        let punted = Punted { vswitch, vif, kind, bytes: frame.bytes() };
+        match self.responder.answer(rules, now, punted) {
+            Answer::Send(outgoing) => self.outbox.answer(worker, frame, &outgoing),
+            Answer::Pong { ping, nanos, version } => {
+                self.outbox.free(worker, frame);
+                self.report(ping, PingResult::Pong { nanos, version });
+            }
+            Answer::Drop(reason) => {
+                // The drop that owes an error was counted where it happened.
+                if kind == PuntKind::Control {
+                    self.bank.add(self.layout.vswitch_drop(vswitch, reason), 1);
+                }
+                self.outbox.free(worker, frame);
+            }
+        }
+    }
+
+    fn stranger(&mut self, stranger: Stranger<Frame<'static>>) {
+        let Stranger { frame, from, vswitch } = stranger;
+        let now = clock::now();
+        let taken = match vswitch {
+            Some(vswitch) => self.links.stranger(now, vswitch, from, frame.bytes()),
+            None => self.links.beacon(now, from, frame.bytes()),
+        };
+        if let Err(reason) = taken {
+            let slot = match vswitch {
+                Some(vswitch) => self.layout.vswitch_drop(vswitch, reason),
+                None => self.layout.port_drop(from.port(), reason),
+            };
+            self.bank.add(slot, 1);
+        }
+        self.outbox.keep(frame);
+    }
+
+    fn news(&mut self, news: SessionNews) {
+        let now = clock::now();
+        match news {
+            SessionNews::Confirmed { vif, epoch, id } => self.links.confirmed(now, vif, epoch, id),
+            SessionNews::Old { vif, epoch, .. } => {
+                self.links.old(now, &mut self.random, vif, epoch)
+            }
+            // Wiped here, where nothing waits for it.
+            SessionNews::Retired(session) => drop(session),
+        }
+    }
+
+    /// Does what the links ask for.
+    fn carry_out(&mut self) -> usize {
+        let commands: Vec<Command> = self.links.commands().collect();
+        let count = commands.len();
+        let rules = Arc::clone(&self.tables.refresh().rules);
+        for command in commands {
+            match command {
+                Command::Deliver { vswitch, vif, mut packet } => {
+                    if !deliver(&rules, vif, &mut packet) {
+                        continue;
+                    }
+                    let now = clock::now();
+                    if self.is_link_pong(now, vif, &packet) {
+                        continue;
+                    }
+                    let punted = Punted { vswitch, vif, kind: PuntKind::Control, bytes: &packet };
+                    if let Answer::Send(outgoing) = self.responder.answer(&rules, now, punted) {
+                        self.outbox.send(outgoing.via, outgoing.bytes);
+                    }
+                }
+                Command::Came(newcomer) => {
+                    let node::links::Newcomer { vswitch, key, address, user, handshake, role } =
+                        newcomer;
+                    self.tell(Report::Neighbour(NeighbourChange::Came(Newcomer {
+                        vswitch,
+                        key,
+                        from: address,
+                        user,
+                        role,
+                        handshake,
+                        password: None,
+                        login: None,
+                    })));
+                }
+                Command::Gone { vif, epoch } => {
+                    let gone = rules.vif(vif).filter(|vif| vif.epoch == epoch);
+                    let name = gone.and_then(|vif| rules.vswitch(vif.vswitch));
+                    if let (Some(gone), Some(vswitch)) = (gone, name) {
+                        let (vswitch, number) = (vswitch.name.clone(), gone.number);
+                        self.tell(Report::Neighbour(NeighbourChange::Gone { vswitch, number }));
+                    }
+                }
+                Command::Packet { vswitch, vif, packet } => {
+                    self.outbox.send(Via::Vif { vswitch, vif }, packet)
+                }
+                Command::Handshake { vswitch, vif, packet } => {
+                    self.outbox.send(Via::Handshake { vswitch, vif }, packet)
+                }
+                Command::Install { vif, epoch, session } => {
+                    self.outbox.change(vif, epoch, engine::SessionChangeKind::Install(session))
+                }
+                Command::Drop { vif, epoch, id } => {
+                    self.outbox.change(vif, epoch, engine::SessionChangeKind::Drop(id))
+                }
+                Command::Beacon { vswitch, from, body } => self.outbox.beacon(vswitch, from, &body),
+            }
+        }
+        count
     }
 
     fn pings(&mut self) -> usize {
@@ -133,7 +359,10 @@ impl SlowPath {
                         Ok(ping) => {
                             self.waiting.insert(ping, client);
                         }
-                        Err(why) => self.send(client, PingResult::Refused(why)),
+                        Err(why) => {
+                            let result = PingResult::Refused(why);
+                            self.tell(Report::Ping { client, result });
+                        }
                     }
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return worked,
@@ -148,26 +377,16 @@ impl SlowPath {
             .vswitch_named(&request.vswitch)
             .ok_or_else(|| format!("there is no vswitch {:?}", request.vswitch))?
             .id;
-        let frame = self.frames.take().ok_or("no free frame for a ping")?;
-        let timeout = request.timeout.min(PING_TIMEOUT_MAX);
-        let (ping, outgoing) =
-            match self.responder.ping(&tables.rules, clock::now(), vswitch, request.label, timeout)
-            {
-                Ok(started) => started,
-                Err(error) => {
-                    self.frames.put(frame);
-                    return Err(error.to_string());
-                }
-            };
-        // Any worker can inject; it hands on what leaves by another's link.
-        let worker = self.workers.first_mut().ok_or("there is no worker")?;
-        match worker.injects.push_one(answer_in(frame, outgoing)) {
-            Ok(()) => Ok(ping),
-            Err(FromSlow::Free(frame) | FromSlow::Inject(Inject { frame, .. })) => {
-                self.frames.put(frame);
-                Err("the worker is too busy to send a ping".to_owned())
-            }
+        if self.outbox.is_full() {
+            return Err("the slow path is too busy to send a ping".to_owned());
         }
+        let timeout = request.timeout.min(PING_TIMEOUT_MAX);
+        let (ping, outgoing) = self
+            .responder
+            .ping(&tables.rules, clock::now(), vswitch, request.label, timeout)
+            .map_err(|error| error.to_string())?;
+        self.outbox.send(outgoing.via, outgoing.bytes);
+        Ok(ping)
     }
 
     fn expire(&mut self) -> usize {
@@ -182,22 +401,59 @@ impl SlowPath {
 
     fn report(&mut self, ping: PingId, result: PingResult) {
         if let Some(client) = self.waiting.remove(&ping) {
-            self.send(client, result);
+            self.tell(Report::Ping { client, result });
         }
     }
 
-    fn send(&self, client: u64, result: PingResult) {
+    fn tell(&self, report: Report) {
         // If the management thread is gone, the process is about to be.
-        if self.results.send((client, result)).is_ok() {
+        if self.reports.send(report).is_ok() {
             drop(self.notify.wake());
         }
     }
+
+    /// Shows the others how things are, a few times a second.
+    fn observe(&mut self) {
+        let now = clock::now();
+        if now.saturating_sub(self.observed_at) < STATUS_INTERVAL {
+            return;
+        }
+        self.observed_at = now;
+        let links: Vec<LinkStatus> = self.links.states(now).map(link_status).collect();
+        let mut status = self.responder.status();
+        let up = self.links.states(now).filter(|link| link.up).count();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        status.links = (count(up), count(links.len()));
+        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Observed { status, links };
+    }
+}
+
+fn link_status(link: LinkState) -> LinkStatus {
+    LinkStatus {
+        vif: link.vif,
+        key: link.key.to_string(),
+        user: link.user,
+        learned: link.learned,
+        kind: link.kind.map_or("", node::links::Kind::name).to_owned(),
+        state: link.state.to_owned(),
+        version: link.version,
+        rtt_ns: link.rtt,
+        heard_ns: link.silent,
+        sessions: link.sessions,
+    }
+}
+
+/// Something that goes to a worker.
+#[derive(Debug)]
+enum Outgoing {
+    Packet(Via, Vec<u8>),
+    Change(engine::SessionChange),
 }
 
 /// The answer, in the frame that the question came in.
-fn answer_in(mut frame: Frame<'static>, outgoing: Outgoing) -> FromSlow {
-    if frame.fill(&outgoing.bytes) {
-        FromSlow::Inject(Inject { frame, via: outgoing.via })
+fn answer_in(mut frame: Frame<'static>, via: Via, bytes: &[u8]) -> FromSlow {
+    if frame.fill(bytes) {
+        FromSlow::Inject(engine::Inject { frame, via })
     } else {
         FromSlow::Free(frame)
     }

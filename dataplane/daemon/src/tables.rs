@@ -1,5 +1,6 @@
 //! What the management thread publishes to workers and the slow path, as one value.
 
+use crate::keys::Identities;
 use crate::taps::Watch;
 use engine::{NextHops, Rules};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ pub(crate) struct Tables {
     pub(crate) next_hops: Arc<NextHops>,
     /// By port id: whether the device is up.
     pub(crate) ports_up: Arc<[bool]>,
+    /// Private keys that vswitches may have.
+    pub(crate) identities: Arc<Identities>,
     /// Who watches what; `None` costs nothing.
     pub(crate) watch: Option<Arc<Watch>>,
 }

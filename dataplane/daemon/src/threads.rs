@@ -1,17 +1,14 @@
 //! The threads of a dataplane and what is between them.
 
 use crate::counters::SharedCounters;
-use crate::plan::{Plan, SLOW_PATH_FRAMES, worker_id};
-use crate::slow_path::{PingRequest, PingResult, SlowPath};
+use crate::plan::{Plan, PortPlan, SLOW_PATH_FRAMES, worker_id, workers_of};
+use crate::slow_path::{self, Observed, PingRequest, Report, SlowPath};
 use crate::tables::Tables;
 use crate::taps::{RING_RECORDS, Seen, WorkerTap};
 use crate::worker::{self, Bell, Mesh, Parts, Queue, Stop, Worker};
 use anyhow::Context;
-use dataplane_api::status::SlowPathStatus;
 use engine::EngineConfig;
-use engine::slow_path::Responder;
 use io::{Depot, Pool};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -50,8 +47,8 @@ pub(crate) struct Threads {
     /// By worker.
     pub(crate) taps: Vec<Tapped>,
     pub(crate) pings: mpsc::Sender<PingRequest>,
-    pub(crate) pongs: mpsc::Receiver<(u64, PingResult)>,
-    pub(crate) slow_path_status: Arc<Mutex<SlowPathStatus>>,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) observed: Arc<Mutex<Observed>>,
     stop: Arc<Stop>,
     slow_stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
@@ -75,31 +72,33 @@ pub(crate) fn start(
     wakers.push(slow_waker);
 
     let (pings, requests) = mpsc::channel();
-    let (results, pongs) = mpsc::channel();
-    let slow_path_status = Arc::default();
+    let (reporter, reports) = mpsc::channel();
+    let observed: Arc<Mutex<Observed>> = Arc::default();
     let slow_stop = Arc::new(AtomicBool::new(false));
-    let slow_path = SlowPath {
+    let depot = Arc::new(Depot::new(frames.umem()));
+    let slow_path = SlowPath::new(slow_path::Parts {
         tables: readers.pop().context("a reader for the slow path")?,
-        responder: Responder::new(crate::dataplane::seed()),
+        seed: crate::dataplane::seed(),
+        counters,
         workers: slow,
-        frames: frames.split(SLOW_PATH_FRAMES, SLOW_PATH_FRAMES),
+        senders: plan.ports.iter().map(sender_of).collect(),
+        frames: frames.split(SLOW_PATH_FRAMES, frames.umem().config().chunks),
+        depot: Arc::clone(&depot),
         bank: Bank::new(counters.bank(count)),
         layout: plan.layout,
         requests,
-        results,
+        reports: reporter,
         notify: Arc::clone(notify),
-        status: Arc::clone(&slow_path_status),
+        observed: Arc::clone(&observed),
         sleeper,
         stop: Arc::clone(&slow_stop),
-        waiting: HashMap::new(),
-    };
+    });
 
     let stop = Arc::new(Stop {
         asked: AtomicBool::new(false),
         drain: plan.drain,
         drained: Barrier::new(count),
     });
-    let depot = Arc::new(Depot::new(frames.umem()));
     let share = frames.len() / count;
     let (mut taps, mut passed, mut workers) = (Vec::new(), Vec::new(), Vec::new());
     let parts = queues.into_iter().zip(peers).zip(bells).zip(readers);
@@ -139,8 +138,8 @@ pub(crate) fn start(
         passed,
         taps,
         pings,
-        pongs,
-        slow_path_status,
+        reports,
+        observed,
         stop,
         slow_stop,
         workers,
@@ -171,6 +170,11 @@ fn tap(notify: &Arc<mio::Waker>) -> (WorkerTap, Tapped) {
     (WorkerTap::new(sender), Tapped { ring: receiver, sleeper })
 }
 
+/// A worker that sends on a port.
+fn sender_of(port: &PortPlan) -> usize {
+    workers_of(port).first().map_or(0, |worker| worker.index())
+}
+
 fn engine_config(plan: &Plan) -> EngineConfig {
     EngineConfig {
         layout: plan.layout,
@@ -178,6 +182,7 @@ fn engine_config(plan: &Plan) -> EngineConfig {
         vswitch_frames: plan.limits.vswitch_frames,
         punts_per_second: plan.limits.punts_per_second,
         punt_burst: plan.limits.punt_burst,
+        strangers_per_second: plan.limits.strangers_per_second,
     }
 }
 

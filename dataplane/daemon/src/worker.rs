@@ -4,7 +4,7 @@ mod idle;
 mod peers;
 
 pub(crate) use idle::Bell;
-pub(crate) use peers::{FromSlow, Mesh, Peers, ToSlow, mesh};
+pub(crate) use peers::{FromSlow, FromWorker, Mesh, Peers, ToSlow, mesh};
 
 use crate::clock;
 use crate::tables::Tables;
@@ -286,6 +286,10 @@ impl Path {
             moved += 1;
             match item {
                 FromSlow::Free(frame) => self.pool.put(frame),
+                FromSlow::Session(change) => {
+                    self.engine.change_session(change, &mut self.out);
+                    self.settle();
+                }
                 FromSlow::Inject(inject) => {
                     self.engine.inject(&tables.rules, now, inject, &mut self.out, tap);
                     self.settle();
@@ -365,12 +369,25 @@ impl Path {
     #[inline]
     fn settle(&mut self) {
         self.out.free.drain(..).for_each(|frame| self.pool.put(frame));
-        if self.out.punts.is_empty() && self.out.hand_offs.is_empty() {
+        if self.out.is_empty() {
             return;
         }
         for punt in self.out.punts.drain(..) {
-            if let Err(punt) = self.peers.punt(punt) {
+            if let Err(FromWorker::Punt(punt)) = self.peers.tell_slow(FromWorker::Punt(punt)) {
                 self.pool.put(self.engine.punt_full(punt));
+            }
+        }
+        for stranger in self.out.strangers.drain(..) {
+            let told = self.peers.tell_slow(FromWorker::Stranger(stranger));
+            if let Err(FromWorker::Stranger(stranger)) = told {
+                self.pool.put(self.engine.stranger_full(stranger));
+            }
+        }
+        // What does not fit is told the next time: the slow path must not miss it.
+        while let Some(news) = self.out.news.pop() {
+            if let Err(FromWorker::News(news)) = self.peers.tell_slow(FromWorker::News(news)) {
+                self.out.news.push(news);
+                break;
             }
         }
         self.peers.sort(&mut self.out.hand_offs);

@@ -81,7 +81,7 @@ fn spec(generation: u64, udp: &[u16]) -> Spec {
         public_key: "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k".into(),
         scheme: SchemeSpec::V358,
         vifs,
-        allow: None,
+        ..VswitchSpec::default()
     };
     Spec { generation: Generation(generation), vswitches: vec![vswitch], cables: Vec::new() }
 }

@@ -1,10 +1,10 @@
 //! Classify: which link a frame came in on, by (port, VLAN, addresses) alone.
 
 use crate::outcome::Arrival;
-use crate::rules::{Endpoints, LinkKey, NO_SLOT, Rules, UNTAGGED};
-use dataplane_api::{DropReason, MacAddress, PortId};
+use crate::rules::{Endpoints, LinkKey, NO_SLOT, OwnAddress, Record, Rules, UNTAGGED};
+use dataplane_api::{DropReason, LinkAddress, MacAddress, PortId, VswitchId};
 use std::net::SocketAddr;
-use wire::{eth_interface, ethernet, ip, udp};
+use wire::{beacon, eth_interface, ethernet, ip, udp};
 
 /// Ethernet and ETHInterface headers of an untagged frame.
 const HEADERS_LEN: usize = ethernet::HEADER_LEN + eth_interface::HEADER_LEN;
@@ -86,8 +86,13 @@ fn classify_ethernet(
     if slot != NO_SLOT {
         return Ok(arrival(slot, header.len() + eth_interface::HEADER_LEN, len));
     }
-    let known = rules.own_macs.contains_key(&(port, vlan, own));
-    Err(if known { DropReason::UnknownLink } else { DropReason::UnknownVswitch })
+    Err(if rules.listeners.contains_key(&(port, vlan, OwnAddress::Mac(own))) {
+        DropReason::Stranger
+    } else if rules.own_macs.contains_key(&(port, vlan, own)) {
+        DropReason::UnknownLink
+    } else {
+        DropReason::UnknownVswitch
+    })
 }
 
 fn classify_udp(
@@ -110,16 +115,90 @@ fn classify_udp(
     let peer = SocketAddr::new(header.source, fields.source);
     let slot = rules.udp.find(&Endpoints { port, vlan, local, peer });
     if slot == NO_SLOT {
-        let known = rules.udp.is_ours(port, vlan, local);
-        return Err(if known { DropReason::UnknownLink } else { DropReason::NotOurs });
+        return Err(if rules.listeners.contains_key(&(port, vlan, OwnAddress::Socket(local))) {
+            DropReason::Stranger
+        } else if rules.udp.is_ours(port, vlan, local) {
+            DropReason::UnknownLink
+        } else {
+            DropReason::NotOurs
+        });
     }
+    let encrypted = rules.links.get(slot).is_some_and(Record::is_encrypted);
     // Plain links have nothing else that notices a flipped bit, so "no checksum" will not do either.
-    let checked =
-        fields.checksum != 0 && udp::is_right(datagram, header.source, header.destination);
+    let checked = encrypted
+        || fields.checksum != 0 && udp::is_right(datagram, header.source, header.destination);
     if !checked && !rules.port(port).checksum_partial {
         return Err(DropReason::UdpChecksum);
     }
     Ok(arrival(slot, start + header.header_len + udp::HEADER_LEN, fields.payload_len))
+}
+
+/// A frame for somebody who listens, from an address that no link has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) from: LinkAddress,
+    /// `None`: a beacon.
+    pub(crate) vswitch: Option<VswitchId>,
+    /// Where the session packet, or the beacon's body, begins.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+/// Who sends a frame that [`classify`] called a stranger's or a beacon; `None` if nobody listens to such a one.
+#[cold]
+pub(crate) fn caller(rules: &Rules, port: PortId, frame: &[u8]) -> Option<Caller> {
+    let header = ethernet::Header::parse(frame)?;
+    let tag = header.vlan.filter(|vlan| *vlan != UNTAGGED);
+    let vlan = tag.unwrap_or(UNTAGGED);
+    let payload = frame.get(header.len()..)?;
+    let caller = match header.ethertype {
+        ethernet::ETHERTYPE_CJDNS => {
+            let len = eth_interface::parse(payload).ok()?;
+            let (own, peer) = (MacAddress(header.destination), MacAddress(header.source));
+            let from = LinkAddress::Ethernet { port, vlan: tag, own, peer };
+            let start = header.len() + eth_interface::HEADER_LEN;
+            if peer.0[0] & 1 != 0 {
+                return None;
+            }
+            if header.destination == ethernet::BROADCAST {
+                let wanted = rules.beacons.contains(&(port, vlan)) && len >= beacon::BODY_LEN;
+                return wanted.then_some(Caller { from, vswitch: None, start, len });
+            }
+            let vswitch = *rules.listeners.get(&(port, vlan, OwnAddress::Mac(own)))?;
+            Caller { from, vswitch: Some(vswitch), start, len }
+        }
+        ethernet::ETHERTYPE_IPV4 => {
+            udp_caller(rules, (port, tag), header.len(), ip::parse_v4(payload).ok()?, payload)?
+        }
+        ethernet::ETHERTYPE_IPV6 => {
+            udp_caller(rules, (port, tag), header.len(), ip::parse_v6(payload).ok()?, payload)?
+        }
+        _ => return None,
+    };
+    //= WIRE §2.1: of an unknown address only a hello or a Noise control message is considered
+    let word = frame.get(caller.start..)?.first_chunk()?;
+    matches!(u32::from_be_bytes(*word), 0 | 1 | u32::MAX).then_some(caller)
+}
+
+fn udp_caller(
+    rules: &Rules,
+    (port, tag): (PortId, Option<u16>),
+    start: usize,
+    header: ip::Header,
+    packet: &[u8],
+) -> Option<Caller> {
+    let end = header.header_len + header.payload_len;
+    let fields = udp::parse(packet.get(header.header_len..end)?)?;
+    let own = SocketAddr::new(header.destination, fields.destination);
+    let peer = SocketAddr::new(header.source, fields.source);
+    let at = (port, tag.unwrap_or(UNTAGGED), OwnAddress::Socket(own));
+    let vswitch = *rules.listeners.get(&at)?;
+    Some(Caller {
+        from: LinkAddress::Udp { port, vlan: tag, own, peer },
+        vswitch: Some(vswitch),
+        start: start + header.header_len + udp::HEADER_LEN,
+        len: fields.payload_len,
+    })
 }
 
 fn bad_ip(bad: ip::Bad) -> DropReason {

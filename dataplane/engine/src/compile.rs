@@ -7,8 +7,8 @@ use crate::ids::{Exhausted, StableIds};
 use crate::rules::Rules;
 use crate::spec_error::SpecError;
 use dataplane_api::limits::{VIFS_MAX, VSWITCHES_MAX};
-use dataplane_api::{Generation, Spec, WorkerId};
-use draft::{Behind, Draft};
+use dataplane_api::{Generation, LearnedVif, Spec, WorkerId};
+use draft::{Draft, Identity};
 
 /// What the compiler must know of a port; its id is its place in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,10 +29,20 @@ pub struct PortFacts {
     pub checksum_partial: bool,
 }
 
+/// Which tables these are.
+#[derive(Clone, Copy, Debug)]
+struct Edition {
+    /// Of the spec.
+    generation: Generation,
+    /// Grows with every compilation.
+    number: u64,
+}
+
 /// Turns specs into [`Rules`] and keeps the ids that must not change from one to the next.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    ids: StableIds<Behind>,
+    ids: StableIds<Identity>,
+    edition: u64,
     in_force: Option<Spec>,
     /// Of the link tables. Whoever chooses a MAC address must not be able to guess it.
     seed: u64,
@@ -46,29 +56,40 @@ impl Compiler {
     pub fn new(vswitches: usize, vifs: usize, seed: u64) -> Self {
         Self {
             ids: StableIds::new(vswitches.min(VSWITCHES_MAX), vifs.min(VIFS_MAX)),
+            edition: 0,
             in_force: None,
             seed,
         }
     }
 
-    /// The tables for `spec` on these ports. A vif keeps its id as long as (vswitch name, number) stays in the spec.
+    /// The tables for `spec` and the neighbours that logged in, on these ports. A vif keeps its id as long as
+    /// (vswitch name, number) stays.
+    ///
+    /// A learned vif whose vswitch is gone, or whose number, address or port the spec gives to another, is left out.
     ///
     /// # Errors
     /// [`SpecError`]; nothing has changed then.
-    pub fn compile(&mut self, spec: &Spec, ports: &[PortFacts]) -> Result<Rules, SpecError> {
+    pub fn compile(
+        &mut self,
+        spec: &Spec,
+        learned: &[LearnedVif],
+        ports: &[PortFacts],
+    ) -> Result<Rules, SpecError> {
         self.check_generation(spec)?;
-        let draft = Draft::new(spec, ports)?;
+        let draft = Draft::new(spec, learned, ports)?;
         let mut ids = self.ids.clone();
-        let rules = build::build(&draft, ports, spec.generation, &mut ids, self.seed)?;
+        let edition = Edition { generation: spec.generation, number: self.edition + 1 };
+        let rules = build::build(&draft, ports, edition, &mut ids, self.seed)?;
         self.ids = ids;
+        self.edition += 1;
         self.in_force = Some(spec.clone());
         Ok(rules)
     }
 
-    /// Lets ids be used again that were removed in generation `applied` or before.
+    /// Lets ids be used again that were removed in edition `applied` of the rules or before.
     ///
-    /// `applied`: every worker uses this generation or a newer one, and has sent or dropped what it had queued then.
-    pub fn retire_up_to(&mut self, applied: Generation) {
+    /// `applied`: every worker uses this edition or a newer one, and has sent or dropped what it had queued then.
+    pub fn retire_up_to(&mut self, applied: u64) {
         self.ids.release(applied);
     }
 

@@ -1,5 +1,6 @@
 //! The one place where counters move.
 
+use crypt::data::Arrived;
 use dataplane_api::counters::{Bank, Layout, PortCounter, VIF_SLOTS, VifCounter, WorkerCounter};
 use dataplane_api::{DropReason, PortId, VifId, VswitchId};
 
@@ -36,6 +37,24 @@ impl<B: Bank> Counts<B> {
     pub(crate) fn received(&mut self, vif: VifId, bytes: usize) {
         let slot = self.vifs_start + vif.index() * VIF_SLOTS;
         self.bank.add_pair(slot + VifCounter::RxPackets as usize, 1, bytes as u64);
+    }
+
+    /// A packet of a link was authentic and new.
+    #[inline]
+    pub(crate) fn opened(&mut self, vif: VifId, arrived: Arrived) {
+        let slot = self.vifs_start + vif.index() * VIF_SLOTS;
+        self.bank.add(slot + VifCounter::Opened as usize, 1);
+        if arrived != Arrived::default() {
+            self.bank.add(slot + VifCounter::Skipped as usize, arrived.skipped.into());
+            self.bank.add(slot + VifCounter::Late as usize, arrived.late.into());
+        }
+    }
+
+    /// A packet of a link was authentic and not new.
+    #[cold]
+    pub(crate) fn replayed(&mut self, vif: VifId) {
+        let slot = self.vifs_start + vif.index() * VIF_SLOTS;
+        self.bank.add(slot + VifCounter::Replayed as usize, 1);
     }
 
     /// A frame of `bytes` leaves on a link.

@@ -10,6 +10,18 @@ use wire::{eth_interface, ethernet, ip, udp};
 /// Ethernet and ETHInterface headers of an untagged frame.
 const HEADERS_LEN: usize = ethernet::HEADER_LEN + eth_interface::HEADER_LEN;
 
+/// Whether a packet for `link` has somewhere to go: asked before it is sealed, so that a drop costs no crypto.
+///
+/// # Errors
+/// [`DropReason::Unresolved`]: no next hop for a UDP link.
+#[inline]
+pub(crate) fn can_leave(next_hops: &NextHops, link: &Record) -> Result<(), DropReason> {
+    match link.kind() {
+        LinkKind::Udp if next_hops.next_hop(link.vif()).is_none() => Err(DropReason::Unresolved),
+        LinkKind::Udp | LinkKind::Ethernet | LinkKind::Cable => Ok(()),
+    }
+}
+
 /// Puts `frame` into the headers of `link`.
 ///
 /// # Errors

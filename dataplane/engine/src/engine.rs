@@ -6,12 +6,16 @@ mod ingress;
 use crate::Burst;
 use crate::admit::Class;
 use crate::count::Counts;
-use crate::limiter::{Limit, Limiter};
-use crate::outcome::{Arrival, HandOff, HandOffAt, Inject, Outcome, Punt, PuntKind, Via};
-use crate::queue::Queues;
+
+use crate::open::SealedBurst;
+use crate::outcome::{Arrival, HandOff, HandOffAt, Inject, Outcome, Punt, PuntKind, Stranger, Via};
+use crate::queue::{Queues, What};
 use crate::rules::{NO_SLOT, Rules};
+use crate::sessions::{SessionChange, Sessions};
 use crate::tap::Tap;
+use crypt::aead::Aead;
 use dataplane_api::counters::{Bank, Layout, WorkerCounter};
+use dataplane_api::limiter::{Limit, Limiter};
 use dataplane_api::limits::BURST_MAX;
 use dataplane_api::{DropReason, Nanos, PortId, WorkerId};
 use wire::buf::Packet;
@@ -29,6 +33,8 @@ pub struct EngineConfig {
     pub punts_per_second: u32,
     /// The same at once.
     pub punt_burst: u32,
+    /// Handshakes from strangers, and beacons, that go to the slow path each second.
+    pub strangers_per_second: u32,
 }
 
 /// What every step of one call needs.
@@ -48,6 +54,11 @@ pub struct Engine<F, B> {
     punts: Option<Limit>,
     /// By ingress vif.
     limiters: Box<[PuntLimiters]>,
+    strangers: Option<Limit>,
+    /// Of strangers' packets.
+    stranger_limiter: Limiter,
+    sessions: Sessions,
+    aead: Aead,
     scratch: Scratch,
     /// Number of the next packet, for the tap.
     next_packet: u32,
@@ -61,6 +72,19 @@ pub struct Engine<F, B> {
 struct PuntLimiters {
     control: Limiter,
     errors: Limiter,
+    router: Limiter,
+    handshakes: Limiter,
+}
+
+impl PuntLimiters {
+    fn of(&mut self, kind: PuntKind) -> &mut Limiter {
+        match kind {
+            PuntKind::Control => &mut self.control,
+            PuntKind::Error { .. } => &mut self.errors,
+            PuntKind::Router => &mut self.router,
+            PuntKind::Handshake => &mut self.handshakes,
+        }
+    }
 }
 
 /// Whether opening counts frames at their links: those of other workers' bursts were counted when they came in.
@@ -84,20 +108,35 @@ struct Scratch {
     admitted: [Result<Class, DropReason>; BURST_MAX],
     /// As received; kept for the tap only.
     labels: [u64; BURST_MAX],
+    /// Session packets of links with keys, and what became of them.
+    sealed: SealedBurst,
 }
+
+/// Strangers may come in bursts of a tenth of a second's worth.
+const STRANGER_BURSTS: u32 = 10;
 
 impl<F: Packet, B: Bank> Engine<F, B> {
     /// An engine that counts into `bank`, which has the layout of `config`.
     #[must_use]
     pub fn new(worker: WorkerId, config: EngineConfig, bank: B) -> Self {
-        let EngineConfig { layout, queue_frames, vswitch_frames, punts_per_second, punt_burst } =
-            config;
+        let EngineConfig {
+            layout,
+            queue_frames,
+            vswitch_frames,
+            punts_per_second,
+            punt_burst,
+            strangers_per_second,
+        } = config;
         Self {
             worker,
             counts: Counts::new(bank, layout),
             queues: Queues::new(layout.ports, layout.vswitches, queue_frames, vswitch_frames),
             punts: Limit::new(punts_per_second, punt_burst),
             limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
+            strangers: Limit::new(strangers_per_second, strangers_per_second / STRANGER_BURSTS),
+            stranger_limiter: Limiter::default(),
+            sessions: Sessions::new(layout.vifs),
+            aead: Aead::detect(),
             scratch: Scratch {
                 arrivals: [Arrival::NONE; BURST_MAX],
                 reasons: [DropReason::NotOurs; BURST_MAX],
@@ -105,6 +144,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 egress: [NO_SLOT; BURST_MAX],
                 admitted: [Ok(Class::Free); BURST_MAX],
                 labels: [0; BURST_MAX],
+                sealed: SealedBurst::new(),
             },
             next_packet: 0,
         }
@@ -123,7 +163,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let mut call = Call { rules, now, out, tap };
         let first = self.number_packets(burst.len());
         self.classify(&mut call, port, first, burst);
-        self.open(&call, burst, Count::Received);
+        self.open(&mut call, burst, Count::Received);
         self.switch(&call, burst);
         self.admit(&call, burst);
         self.settle(&mut call, port, first, burst);
@@ -159,13 +199,26 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     self.scratch.arrivals[opened.len()] = Arrival { slot, start, len };
                     opened.push(item.frame);
                 }
-                HandOffAt::Queue => {
-                    self.queue(&mut call, packet, slot, record, Class::Free, item.frame)
-                }
+                HandOffAt::Queue => self.queue(
+                    &mut call,
+                    packet,
+                    (slot, record),
+                    Class::Free,
+                    item.frame,
+                    What::Switch,
+                ),
+                HandOffAt::Handshake => self.queue(
+                    &mut call,
+                    packet,
+                    (slot, record),
+                    Class::Free,
+                    item.frame,
+                    What::Session,
+                ),
             }
         }
         let first = self.number_packets(opened.len());
-        self.open(&call, &mut opened, Count::Nothing);
+        self.open(&mut call, &mut opened, Count::Nothing);
         self.switch(&call, &mut opened);
         self.admit(&call, &opened);
         self.settle(&mut call, PortId(0), first, &mut opened);
@@ -195,11 +248,15 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     item.frame,
                 ),
             },
-            Via::Vif { vswitch, vif } => {
+            Via::Port { vswitch, port } => {
+                self.leave_port(&mut call, packet, (vswitch, port), item.frame)
+            }
+            Via::Vif { vswitch, vif } | Via::Handshake { vswitch, vif } => {
                 match rules.slot_of(vif).filter(|(_, record)| record.vswitch() == vswitch) {
-                    Some((slot, record)) => {
-                        self.leave(&mut call, packet, (slot, record), Class::Free, item.frame, 0)
+                    Some(to) if matches!(item.via, Via::Handshake { .. }) => {
+                        self.leave_sealed(&mut call, packet, to, item.frame)
                     }
+                    Some(to) => self.leave(&mut call, packet, to, Class::Free, item.frame, 0),
                     None => self.discard(
                         call.out,
                         call.tap,
@@ -211,6 +268,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 }
             }
         }
+    }
+
+    /// Changes a link's sessions; what is not used any more, and whatever else there is to say, goes to the outcome.
+    pub fn change_session(&mut self, change: SessionChange, out: &mut Outcome<F>) {
+        self.sessions.change(change, &mut out.news);
     }
 
     /// Frames waiting for a port.
@@ -233,9 +295,15 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         item.frame
     }
 
+    /// A stranger's packet that its ring did not take: gives the frame back.
+    pub fn stranger_full(&mut self, stranger: Stranger<F>) -> F {
+        self.counts.port_drop(stranger.from.port(), DropReason::PuntFull, 1);
+        stranger.frame
+    }
+
     /// A punt that its ring did not take: gives the frame back. The drop that owed an error is counted already.
     pub fn punt_full(&mut self, punt: Punt<F>) -> F {
-        if punt.kind == PuntKind::Control {
+        if !matches!(punt.kind, PuntKind::Error { .. }) {
             self.counts.vswitch_drop(punt.vswitch, DropReason::PuntFull);
         }
         punt.frame

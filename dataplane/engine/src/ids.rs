@@ -1,6 +1,6 @@
 //! Dense ids that stay: the arrays of state and counters are indexed by them across changes of rules.
 
-use dataplane_api::{Generation, VifId, VswitchId};
+use dataplane_api::{VifId, VswitchId};
 use std::collections::BTreeMap;
 
 /// What an id belongs to, and which of its lives this is.
@@ -17,8 +17,8 @@ struct Ids<Name, Behind> {
     held: BTreeMap<Name, Held<Behind>>,
     /// Given back and free again; the last one is given first.
     free: Vec<u32>,
-    /// Removed in a generation that some worker may not have adopted.
-    retiring: Vec<(Generation, u32)>,
+    /// Removed in an edition of the tables that some worker may not have adopted.
+    retiring: Vec<(u64, u32)>,
     epochs: Vec<u8>,
     /// Never given yet: this and all above.
     next: u32,
@@ -39,12 +39,12 @@ impl<Name: Ord + Clone, Behind: PartialEq> Ids<Name, Behind> {
     }
 
     /// Retires every id whose name is not wanted any more.
-    fn retire(&mut self, generation: Generation, wanted: impl Fn(&Name) -> bool) {
+    fn retire(&mut self, edition: u64, wanted: impl Fn(&Name) -> bool) {
         let retiring = &mut self.retiring;
         self.held.retain(|name, held| {
             let stays = wanted(name);
             if !stays {
-                retiring.push((generation, held.id));
+                retiring.push((edition, held.id));
             }
             stays
         });
@@ -75,10 +75,10 @@ impl<Name: Ord + Clone, Behind: PartialEq> Ids<Name, Behind> {
         Ok((id, epoch, true))
     }
 
-    fn release(&mut self, applied: Generation) {
+    fn release(&mut self, applied: u64) {
         let free = &mut self.free;
-        self.retiring.retain(|(generation, id)| {
-            let waits = *generation > applied;
+        self.retiring.retain(|(edition, id)| {
+            let waits = *edition > applied;
             if !waits {
                 free.push(*id);
             }
@@ -102,16 +102,16 @@ impl<Behind: PartialEq> StableIds<Behind> {
     /// Retires all that the names in `vswitches` and `vifs` do not keep.
     pub(crate) fn retire(
         &mut self,
-        generation: Generation,
+        edition: u64,
         keeps_vswitch: impl Fn(&str) -> bool,
         keeps_vif: impl Fn(&str, u16) -> bool,
     ) {
         let names: BTreeMap<u32, &String> =
             self.vswitches.held.iter().map(|(name, held)| (held.id, name)).collect();
-        self.vifs.retire(generation, |(vswitch, number)| {
+        self.vifs.retire(edition, |(vswitch, number)| {
             names.get(vswitch).is_some_and(|name| keeps_vif(name, *number))
         });
-        self.vswitches.retire(generation, |name| keeps_vswitch(name));
+        self.vswitches.retire(edition, |name| keeps_vswitch(name));
     }
 
     pub(crate) fn vswitch(&mut self, name: &str) -> Result<(VswitchId, bool), Exhausted> {
@@ -131,7 +131,7 @@ impl<Behind: PartialEq> StableIds<Behind> {
     }
 
     /// Makes ids that were retired up to `applied` free again.
-    pub(crate) fn release(&mut self, applied: Generation) {
+    pub(crate) fn release(&mut self, applied: u64) {
         self.vswitches.release(applied);
         self.vifs.release(applied);
     }
@@ -151,13 +151,13 @@ mod tests {
         let (_, second_epoch, _) = ids.vif(red, 2, 'b').unwrap();
         assert_ne!(first_epoch, second_epoch, "another link behind the vif is another epoch");
 
-        ids.retire(Generation(5), |_| true, |_, number| number != 2);
+        ids.retire(5, |_| true, |_, number| number != 2);
         let (three, ..) = ids.vif(red, 3, 'c').unwrap();
         assert_ne!(three, two);
         assert!(ids.vif(red, 4, 'd').is_err(), "the only other id is retiring");
-        ids.release(Generation(4));
+        ids.release(4);
         assert!(ids.vif(red, 4, 'd').is_err());
-        ids.release(Generation(5));
+        ids.release(5);
         let (again, epoch, new) = ids.vif(red, 4, 'd').unwrap();
         assert_eq!((again, new), (two, true));
         assert_ne!(epoch, second_epoch);

@@ -1,8 +1,9 @@
 //! What a call leaves for the worker to do.
 
 use crate::rules::NO_SLOT;
+use crate::sessions::SessionNews;
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::{VifId, VswitchId, WorkerId};
+use dataplane_api::{LinkAddress, PortId, VifId, VswitchId, WorkerId};
 
 /// Frames that left the engine other than by a port. The worker empties it after each call.
 #[derive(Debug)]
@@ -13,6 +14,10 @@ pub struct Outcome<F> {
     pub punts: Vec<Punt<F>>,
     /// For other workers.
     pub hand_offs: Vec<HandOff<F>>,
+    /// For the slow path: from addresses that no link has.
+    pub strangers: Vec<Stranger<F>>,
+    /// For the slow path: what became of sessions.
+    pub news: Vec<SessionNews>,
 }
 
 impl<F> Outcome<F> {
@@ -24,13 +29,24 @@ impl<F> Outcome<F> {
             free: Vec::with_capacity(room),
             punts: Vec::with_capacity(room),
             hand_offs: Vec::with_capacity(room),
+            strangers: Vec::with_capacity(room),
+            news: Vec::with_capacity(room),
         }
+    }
+
+    /// Whether there is nothing in it but free frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.punts.is_empty()
+            && self.hand_offs.is_empty()
+            && self.strangers.is_empty()
+            && self.news.is_empty()
     }
 
     /// Frames in it.
     #[must_use]
     pub fn frames(&self) -> usize {
-        self.free.len() + self.punts.len() + self.hand_offs.len()
+        self.free.len() + self.punts.len() + self.hand_offs.len() + self.strangers.len()
     }
 }
 
@@ -40,10 +56,11 @@ impl<F> Default for Outcome<F> {
     }
 }
 
-/// A packet for the slow path; its frame begins at the switch header.
+/// A packet for the slow path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Punt<F> {
-    /// Control: as delivered to the vswitch. Error: as it arrived.
+    /// Control, router: from the switch header on, as delivered to the vswitch. Error: the same, as it arrived.
+    /// Handshake: the session packet.
     pub frame: F,
     /// Ingress vif.
     pub vif: VifId,
@@ -58,11 +75,26 @@ pub struct Punt<F> {
 pub enum PuntKind {
     /// A control message for the vswitch itself.
     Control,
+    /// Anything else for the vswitch itself: of an end-to-end session.
+    Router,
+    /// A handshake of the link's session.
+    Handshake,
     /// It was dropped (and counted), and its sender is to be told.
     Error {
         /// Switch error code.
         code: u32,
     },
+}
+
+/// A session packet from an address that no link has, where somebody listens; or a beacon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger<F> {
+    /// The session packet, or the beacon's body.
+    pub frame: F,
+    /// Where it came from, and to which address.
+    pub from: LinkAddress,
+    /// Whose address that is; `None`: everybody's, it is a beacon.
+    pub vswitch: Option<VswitchId>,
 }
 
 /// A frame for the worker that owns its link.
@@ -100,6 +132,8 @@ pub(crate) enum HandOffAt {
     },
     /// Switched and admitted: queue it.
     Queue,
+    /// The same for a session packet of a handshake.
+    Handshake,
 }
 
 /// A packet that the slow path sends; its frame begins at the switch header.
@@ -119,6 +153,20 @@ pub enum Via {
     /// Straight out of a vif, without a switch step.
     Vif {
         /// The vif's vswitch: the packet goes nowhere else, even if the vif's id has been given to another meanwhile.
+        vswitch: VswitchId,
+        /// The vif.
+        vif: VifId,
+    },
+    /// Out of a port that this worker sends on: a whole frame, of no link.
+    Port {
+        /// Whose it is.
+        vswitch: VswitchId,
+        /// The port.
+        port: PortId,
+    },
+    /// Like [`Self::Vif`], for a session packet of a handshake, which is sent as it is.
+    Handshake {
+        /// The vif's vswitch.
         vswitch: VswitchId,
         /// The vif.
         vif: VifId,

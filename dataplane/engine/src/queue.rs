@@ -15,6 +15,18 @@ pub(crate) struct Entry<F> {
     /// For the tap.
     pub(crate) packet: u32,
     pub(crate) epoch: u8,
+    pub(crate) what: What,
+}
+
+/// What a packet that waits is, and so what is done before it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A switch packet: to be sealed, and put into headers.
+    Switch,
+    /// A session packet: to be put into headers.
+    Session,
+    /// A whole frame, of no link.
+    Frame,
 }
 
 impl<F> Entry<F> {
@@ -139,6 +151,7 @@ mod tests {
             vswitch: VswitchId(vswitch),
             packet: 0,
             epoch: 0,
+            what: What::Switch,
         };
         let push = |queues: &mut Queues<()>, port, vswitch| -> Result<(), DropReason> {
             let place = queues.place(port, Class::Free, VswitchId(vswitch))?;

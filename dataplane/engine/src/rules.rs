@@ -9,18 +9,22 @@
 
 mod endpoints;
 mod links;
+mod neighbours;
 pub(crate) mod numbers;
 mod record;
 mod schemes;
 
 pub(crate) use endpoints::{Endpoints, UdpLinks};
 pub(crate) use links::Links;
+pub use neighbours::{Listener, NodeInfo, OwnAddress};
 pub use record::LinkKind;
 pub(crate) use record::{LinkKey, MAP_ENTRIES_MAX, NO_SLOT, Record, RecordParts, UNTAGGED};
 pub(crate) use schemes::{Director, Narrow, Return, SCHEMES_MAX, Schemes};
 
-use dataplane_api::{Generation, MacAddress, PortId, Role, VifId, VswitchId, WorkerId};
-use std::collections::BTreeMap;
+use dataplane_api::{
+    Generation, LinkAddress, LoginSpec, MacAddress, PortId, Role, VifId, VswitchId, WorkerId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
@@ -51,6 +55,10 @@ pub struct VswitchInfo {
     pub scheme: Scheme,
     /// The scheme in words.
     pub scheme_name: String,
+    /// Who may log in.
+    pub logins: Vec<LoginSpec>,
+    /// Where they may call.
+    pub listeners: Vec<Listener>,
 }
 
 /// A vif, for what is not on the packet path.
@@ -74,6 +82,8 @@ pub struct VifInfo {
     pub label: u64,
     /// What is behind it.
     pub link: LinkInfo,
+    /// The node behind an encrypted link.
+    pub node: Option<NodeInfo>,
 }
 
 impl VifInfo {
@@ -119,10 +129,25 @@ pub enum LinkInfo {
     },
 }
 
+impl LinkInfo {
+    /// Where the neighbour is; nowhere for a cable.
+    #[must_use]
+    pub fn address(&self) -> Option<LinkAddress> {
+        match *self {
+            Self::Ethernet { port, vlan, own, peer } => {
+                Some(LinkAddress::Ethernet { port, vlan, own, peer })
+            }
+            Self::Udp { port, vlan, own, peer } => Some(LinkAddress::Udp { port, vlan, own, peer }),
+            Self::Cable { .. } => None,
+        }
+    }
+}
+
 /// The tables of one generation.
 #[derive(Debug)]
 pub struct Rules {
     pub(crate) generation: Generation,
+    pub(crate) edition: u64,
     pub(crate) links: Links,
     pub(crate) udp: UdpLinks,
     pub(crate) schemes: Schemes,
@@ -132,8 +157,14 @@ pub struct Rules {
     pub(crate) slots: Box<[u32]>,
     /// The router's interface of each vswitch: an ingress like any vif, number 1.
     pub(crate) routers: Box<[Record]>,
+    /// By vswitch: it has neighbours with keys, so that sessions of nodes end in it.
+    pub(crate) are_nodes: Box<[bool]>,
     pub(crate) ports: Box<[PortRules]>,
     pub(crate) own_macs: BTreeMap<(PortId, u16, MacAddress), VswitchId>,
+    /// Own addresses at which strangers may call.
+    pub(crate) listeners: BTreeMap<(PortId, u16, OwnAddress), VswitchId>,
+    /// Where somebody accepts beacons.
+    pub(crate) beacons: BTreeSet<(PortId, u16)>,
     pub(crate) vswitches: Vec<Option<VswitchInfo>>,
     pub(crate) vifs: Vec<Option<VifInfo>>,
     pub(crate) names: BTreeMap<String, VswitchId>,
@@ -146,6 +177,18 @@ impl Rules {
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Grows with every compilation, of whatever spec.
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// Whether broadcast frames of a port may be beacons for somebody.
+    #[must_use]
+    pub fn has_beacons(&self, port: PortId) -> bool {
+        self.beacons.range((port, 0)..=(port, u16::MAX)).next().is_some()
     }
 
     /// All vswitches, by id.
@@ -245,6 +288,11 @@ impl Rules {
     pub(crate) fn router(&self, vswitch: VswitchId) -> Option<&Record> {
         self.vswitch(vswitch)?;
         self.routers.get(vswitch.index())
+    }
+
+    /// Whether nodes may have sessions with a vswitch.
+    pub(crate) fn is_node(&self, vswitch: VswitchId) -> bool {
+        self.are_nodes.get(vswitch.index()).copied().unwrap_or(false)
     }
 
     pub(crate) fn port(&self, port: PortId) -> PortRules {

@@ -7,6 +7,7 @@ pub use ping::{PingError, PingId};
 
 use crate::outcome::{PuntKind, Via};
 use crate::rules::{Rules, VswitchInfo};
+use crate::switch::{self, Judgement};
 use dataplane_api::status::SlowPathStatus;
 use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 use ping::Pings;
@@ -54,6 +55,19 @@ pub struct Punted<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Makes of a switch packet that came from a vif what its vswitch's router gets, in place: the label as delivered.
+/// `false`: it is for somebody else, or malformed.
+///
+/// For packets that came inside a handshake; all others take this step on the packet path.
+pub fn deliver(rules: &Rules, vif: VifId, packet: &mut [u8]) -> bool {
+    let Some((_, from)) = rules.slot_of(vif) else { return false };
+    let is_for_self = packet.first_chunk().is_some_and(|label| {
+        let director = switch::first_director(rules, from, u64::from_be_bytes(*label));
+        director.is_some_and(|(number, _)| number == 1)
+    });
+    is_for_self && switch::judge(rules, from, packet) == Judgement::Delivered
+}
+
 /// Answers for all vswitches.
 #[derive(Debug)]
 pub struct Responder {
@@ -76,6 +90,8 @@ impl Responder {
         let answer = match punted.kind {
             PuntKind::Error { code } => Self::error(punted, code),
             PuntKind::Control => self.control(rules, now, punted),
+            // Others answer these.
+            PuntKind::Router | PuntKind::Handshake => Answer::Drop(DropReason::NotControl),
         };
         match (&answer, punted.kind) {
             (Answer::Drop(reason), _) => *self.drops.entry(*reason).or_default() += 1,
@@ -88,7 +104,8 @@ impl Responder {
                 );
                 *self.answered.entry(query.map_or(0, |query| query.kind)).or_default() += 1;
             }
-            (Answer::Pong { .. }, _) => {}
+            (Answer::Pong { .. }, _)
+            | (Answer::Send(_), PuntKind::Router | PuntKind::Handshake) => {}
         }
         answer
     }
@@ -121,6 +138,7 @@ impl Responder {
             answered: self.answered.iter().map(|(kind, n)| (*kind, *n)).collect(),
             errors: self.errors.iter().map(|(code, n)| (*code, *n)).collect(),
             drops: self.drops.iter().map(|(reason, n)| (*reason, *n)).collect(),
+            links: (0, 0),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Why a spec is refused. A refused spec changes nothing.
 
-use dataplane_api::limits::{DIRECTOR_BITS_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX};
+use dataplane_api::limits::{
+    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
+};
 use dataplane_api::{Generation, MacAddress};
 use std::net::SocketAddr;
 
@@ -48,6 +50,14 @@ pub enum SpecError {
         vswitch: String,
         /// What.
         error: VswitchError,
+    },
+    /// Something about an address at which neighbours may call.
+    #[error("vswitch {vswitch:?} listening: {error}")]
+    Listen {
+        /// Name.
+        vswitch: String,
+        /// What.
+        error: VifError,
     },
     /// Something about one vif.
     #[error("vswitch {vswitch:?} vif {number}: {error}")]
@@ -99,6 +109,15 @@ pub enum VswitchError {
         /// Who has it.
         other: String,
     },
+    /// Not a login name.
+    #[error("login {0:?}: expected a user name of 1 to {max} bytes", max = LOGIN_LEN_MAX)]
+    Login(String),
+    /// Two logins of one name.
+    #[error("login {0:?} is given twice")]
+    LoginTwice(String),
+    /// A login that anybody could guess.
+    #[error("login {0:?} has an empty password")]
+    Password(String),
     /// The forms are no scheme.
     #[error("scheme: {0}")]
     Scheme(#[from] wire::scheme::SchemeError),
@@ -149,6 +168,12 @@ pub enum VifError {
         /// Port.
         port: String,
     },
+    /// Not the key of a node.
+    #[error("node key {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
+    NodeKey(String),
+    /// The vswitch's own key.
+    #[error("the node behind the link has the vswitch's own key")]
+    NodeSelf,
     /// Plain link beside untrusted neighbours.
     #[error(
         "plain link on port {0:?}: untrusted neighbours are on that port and could forge its packets; force it in the port's configuration if they cannot"

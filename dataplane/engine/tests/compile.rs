@@ -19,7 +19,7 @@ use wire::buf::HeapPacket;
 
 fn refusal(spec: &Spec) -> SpecError {
     let mut compiler = Compiler::new(8, 512, 1);
-    compiler.compile(spec, &ports(2)).unwrap_err()
+    compiler.compile(spec, &[], &ports(2)).unwrap_err()
 }
 
 #[test]
@@ -55,16 +55,17 @@ fn a_wrong_spec_is_refused_by_what_is_wrong_with_it() {
 #[test]
 fn a_refused_spec_changes_nothing_and_ids_stay() {
     let mut compiler = Compiler::new(8, 512, 1);
-    let first = compiler.compile(&plain_spec(SchemeSpec::V358, &[0, 2, 3]), &ports(2)).unwrap();
+    let first =
+        compiler.compile(&plain_spec(SchemeSpec::V358, &[0, 2, 3]), &[], &ports(2)).unwrap();
     let three = first.vif_numbered(VswitchId(0), 3).unwrap().id;
     let mut next = Spec { generation: Generation(1), ..plain_spec(SchemeSpec::V358, &[3, 4]) };
     next.vswitches[0].vifs[1].number = 1;
-    compiler.compile(&next, &ports(2)).unwrap_err();
+    compiler.compile(&next, &[], &ports(2)).unwrap_err();
     next.vswitches[0].vifs[1].number = 4;
-    let second = compiler.compile(&next, &ports(2)).unwrap();
+    let second = compiler.compile(&next, &[], &ports(2)).unwrap();
     assert_eq!(second.vif_numbered(VswitchId(0), 3).unwrap().id, three);
     assert_eq!(second.new_ids().1.len(), 1, "only vif 4 is new");
-    let old = compiler.compile(&plain_spec(SchemeSpec::V358, &[2]), &ports(2));
+    let old = compiler.compile(&plain_spec(SchemeSpec::V358, &[2]), &[], &ports(2));
     assert!(matches!(old, Err(SpecError::Generation { .. })));
 }
 

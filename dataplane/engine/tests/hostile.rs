@@ -75,6 +75,7 @@ fn spec() -> Spec {
             scheme,
             vifs,
             allow,
+            ..VswitchSpec::default()
         }
     });
     let end = |vswitch: usize, vif| CableEnd { vswitch: format!("v{}", vswitch % 5), vif };

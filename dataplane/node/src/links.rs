@@ -1,1 +1,393 @@
 //! Links: who may log in, who is dialled, who is still there.
+//!
+//! ```text
+//!  configure ─┐                                       ┌─► Install, Drop      to the link's owner
+//!  handshakes ─┼─► Links ─► commands, in order ───────┼─► Handshake, Packet  out of a vif
+//!  pongs, news ┘     ▲                                └─► Came, Gone         to the management thread
+//!        tick(now) ──┘
+//! ```
+//!
+//! A link's handshakes are here; its data keys, once made, are the owner's, who says what it opened with them. Sources:
+//! CJDNS-WIRE.md §2.2, §2.4 (supervision), §1.4 (beacons); CJDNS-INTEROP.md §2.8 (restarts).
+
+mod admission;
+mod beacons;
+mod link;
+mod session;
+mod supervision;
+
+pub use admission::Admission;
+pub use beacons::{BEACON_LOGIN, BeaconPort};
+pub use link::LinkState;
+pub use session::Kind;
+
+use crate::links::session::Session;
+use crypt::credential::{Credential, Credentials};
+use crypt::cryptoauth::Packet;
+use crypt::data::DataSession;
+use crypt::identity::Identity;
+use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, VifId, VswitchId};
+use link::Link;
+use rand_core::CryptoRng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::key::PublicKey;
+
+/// Callers whose first handshake was opened, and who wait for a vif.
+const CALLERS_MAX: usize = 4096;
+/// How long one waits.
+const CALLER_PATIENCE: Nanos = 10_000_000_000;
+
+/// What a vswitch brings: its key, and who may use it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its permanent key; without it none of its links comes up.
+    pub identity: Option<Arc<Identity>>,
+    /// Who may log in.
+    pub users: Arc<Credentials>,
+    /// Role of what a user becomes.
+    pub roles: BTreeMap<String, Role>,
+    /// What its beacons offer to log in with; `None`: it sends none.
+    pub beacon_password: Option<[u8; 20]>,
+}
+
+/// A link as the rules have it.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Its vif.
+    pub vif: VifId,
+    /// Of the vif: another epoch is another link.
+    pub epoch: u8,
+    /// Vswitch of the vif.
+    pub vswitch: VswitchId,
+    /// One-hop label of the vif.
+    pub label: u64,
+    /// Where the neighbour is.
+    pub address: LinkAddress,
+    /// Who it is.
+    pub key: PublicKey,
+    /// What we log in with there.
+    pub password: Option<Secret>,
+    /// Login name that goes with it.
+    pub login: Option<String>,
+    /// Which handshake to begin with.
+    pub handshake: Handshake,
+    /// It came by itself, and is forgotten after a long silence.
+    pub learned: bool,
+    /// Login by which it came.
+    pub user: Option<String>,
+}
+
+/// Somebody who logged in, or was met by a beacon, and shall become a vif.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    /// Whom it called.
+    pub vswitch: VswitchId,
+    /// Who it is.
+    pub key: PublicKey,
+    /// Where it is.
+    pub address: LinkAddress,
+    /// Login by which it came; `None`: by a beacon.
+    pub user: Option<String>,
+    /// Which handshake it uses.
+    pub handshake: Handshake,
+    /// For the class matrix.
+    pub role: Role,
+}
+
+/// What the caller is to do, in order.
+#[derive(Debug)]
+pub enum Command {
+    /// Give the link's owner these keys.
+    Install {
+        /// The link.
+        vif: VifId,
+        /// Of the link.
+        epoch: u8,
+        /// To open and send with.
+        session: Box<DataSession>,
+    },
+    /// Let the link's owner drop keys.
+    Drop {
+        /// The link.
+        vif: VifId,
+        /// Of the link.
+        epoch: u8,
+        /// Which; `None`: all.
+        id: Option<u32>,
+    },
+    /// Send a session packet as it is.
+    Handshake {
+        /// Vswitch of the vif.
+        vswitch: VswitchId,
+        /// The link.
+        vif: VifId,
+        /// The session packet.
+        packet: Vec<u8>,
+    },
+    /// Send a switch packet out of a vif, sealed with what the owner has.
+    Packet {
+        /// Vswitch of the vif.
+        vswitch: VswitchId,
+        /// The link.
+        vif: VifId,
+        /// From the switch header on.
+        packet: Vec<u8>,
+    },
+    /// A switch packet for the vswitch itself, which came inside a handshake.
+    Deliver {
+        /// Vswitch of the vif.
+        vswitch: VswitchId,
+        /// The link.
+        vif: VifId,
+        /// From the switch header on, as it arrived.
+        packet: Vec<u8>,
+    },
+    /// Broadcast the body of a beacon.
+    Beacon {
+        /// Whose it is.
+        vswitch: VswitchId,
+        /// Where, and from which address.
+        from: BeaconPort,
+        /// The body.
+        body: [u8; wire::beacon::BODY_LEN],
+    },
+    /// Somebody shall become a vif.
+    Came(Newcomer),
+    /// A learned vif has been silent for too long.
+    Gone {
+        /// The vif.
+        vif: VifId,
+        /// Of the link.
+        epoch: u8,
+    },
+}
+
+/// Somebody whose handshake was opened.
+#[derive(Debug)]
+struct Caller {
+    address: LinkAddress,
+    session: Session,
+    since: Nanos,
+}
+
+/// All links of a box that have keys.
+#[derive(Debug)]
+pub struct Links {
+    nodes: BTreeMap<VswitchId, Node>,
+    /// By vif.
+    links: Vec<Option<Box<Link>>>,
+    by_key: BTreeMap<(VswitchId, PublicKey), VifId>,
+    callers: BTreeMap<(VswitchId, PublicKey), Caller>,
+    admission: Admission,
+    beacons: beacons::Beacons,
+    supervision: supervision::Supervision,
+    commands: Vec<Command>,
+}
+
+impl LinkConfig {
+    /// What we log in with there.
+    fn credential(&self) -> Option<Credential> {
+        let password = self.password.as_ref()?;
+        Some(Credential::new(self.login.as_ref().map(String::as_bytes), password.0.as_bytes()))
+    }
+}
+
+impl Links {
+    /// None yet. `seed`: unpredictable to the network.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            links: Vec::new(),
+            by_key: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            admission: Admission::new(seed),
+            beacons: beacons::Beacons::default(),
+            supervision: supervision::Supervision::new(seed),
+            commands: Vec::new(),
+        }
+    }
+
+    /// What is to be done since it was asked last.
+    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+        self.commands.drain(..)
+    }
+
+    /// The vswitches and links that there are now. A link that is the same keeps its session; a new one is called at
+    /// once, and a caller that has become one is answered.
+    pub fn configure(
+        &mut self,
+        now: Nanos,
+        rng: &mut dyn CryptoRng,
+        nodes: BTreeMap<VswitchId, Node>,
+        links: Vec<LinkConfig>,
+        beacons: &[(VswitchId, BeaconPort)],
+    ) {
+        self.beacons.configure(now, beacons);
+        self.nodes = nodes;
+        let mut before = std::mem::take(&mut self.links);
+        self.by_key.clear();
+        let room = links.iter().map(|link| link.vif.index() + 1).max().unwrap_or(0);
+        self.links.resize_with(room.max(before.len()), || None);
+        for config in links {
+            let (vif, at) = (config.vif, config.vif.index());
+            let key = (config.vswitch, config.key);
+            self.by_key.insert(key, vif);
+            let same = before.get_mut(at).and_then(|known| {
+                known.take_if(|known| known.is_same(&config, self.nodes.get(&config.vswitch)))
+            });
+            if let Some(mut link) = same {
+                link.config = config;
+                self.links[at] = Some(link);
+                continue;
+            }
+            let caller = self.callers.remove(&key);
+            let node = self.nodes.get(&config.vswitch);
+            let identity = node.and_then(|node| node.identity.clone());
+            let mut link = Link::new(config, identity, now);
+            if let Some(caller) = caller.filter(|caller| caller.address == link.config.address) {
+                link.session = Some(caller.session);
+            }
+            link.greet(now, rng, &mut self.supervision, &mut self.commands);
+            self.links[at] = Some(Box::new(link));
+        }
+        for link in before.into_iter().flatten() {
+            let (vif, epoch) = (link.config.vif, link.config.epoch);
+            // Its place may have been given to another, which is another epoch.
+            self.commands.push(Command::Drop { vif, epoch, id: None });
+        }
+    }
+
+    /// A handshake packet that came in on a link.
+    ///
+    /// # Errors
+    /// The name of its drop.
+    pub fn handshake(
+        &mut self,
+        now: Nanos,
+        rng: &mut dyn CryptoRng,
+        vif: VifId,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+        let link = link.ok_or(DropReason::LinkGone)?;
+        let node = self.nodes.get(&link.config.vswitch).ok_or(DropReason::LinkGone)?;
+        if !link.may_handshake(now) {
+            return Err(DropReason::HandshakeLimited);
+        }
+        link.receive(now, rng, node, packet, &mut self.supervision, &mut self.commands)
+    }
+
+    /// A handshake packet from an address that no link has.
+    ///
+    /// # Errors
+    /// The name of its drop.
+    pub fn stranger(
+        &mut self,
+        now: Nanos,
+        vswitch: VswitchId,
+        address: LinkAddress,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let node = self.nodes.get(&vswitch).ok_or(DropReason::Stranger)?;
+        let identity = node.identity.as_ref().ok_or(DropReason::Stranger)?;
+        let hello = Packet::parse(packet).map_err(|_refusal| DropReason::Handshake)?;
+        // Nothing but hashes and look-ups so far: who has no login costs no Diffie-Hellman.
+        let authorized = hello.authorize(&node.users, false);
+        let authorized = authorized.map_err(|_refusal| DropReason::Handshake)?;
+        let user = authorized.user().ok_or(DropReason::Handshake)?;
+        let key = (vswitch, hello.sender);
+        if let Some(vif) = self.by_key.get(&key) {
+            let known = self.links.get(vif.index()).and_then(Option::as_ref);
+            // A recorded hello must not move a neighbour that is there, nor one that the spec says where it is.
+            if known.is_some_and(|link| !link.config.learned || link.is_alive(now)) {
+                return Err(DropReason::Handshake);
+            }
+        }
+        if !self.admission.admits(now, vswitch, user.serial(), &address) {
+            return Err(DropReason::HandshakeLimited);
+        }
+        if let Some(caller) = self.callers.get_mut(&key).filter(|of| of.address == address) {
+            let received = caller.session.receive(identity, now, &hello, &authorized);
+            return received.map(drop).map_err(|_refusal| DropReason::Handshake);
+        }
+        let mut session =
+            Session::answering(identity, hello.sender).map_err(|_refusal| DropReason::Handshake)?;
+        session
+            .receive(identity, now, &hello, &authorized)
+            .map_err(|_refusal| DropReason::Handshake)?;
+        let newcomer = Newcomer {
+            vswitch,
+            key: hello.sender,
+            address,
+            user: Some(user.name().to_owned()),
+            handshake: Handshake::CryptoAuth,
+            role: node.roles.get(user.name()).copied().unwrap_or_default(),
+        };
+        self.take(now, Caller { address, session, since: now }, newcomer);
+        Ok(())
+    }
+
+    /// Keeps a caller until it is a vif.
+    fn take(&mut self, now: Nanos, caller: Caller, newcomer: Newcomer) {
+        if self.callers.len() >= CALLERS_MAX {
+            self.callers.retain(|_, caller| now.saturating_sub(caller.since) < CALLER_PATIENCE);
+        }
+        if self.callers.len() < CALLERS_MAX {
+            self.callers.insert((newcomer.vswitch, newcomer.key), caller);
+            self.commands.push(Command::Came(newcomer));
+        }
+    }
+
+    /// The owner of a link opened the first packet with keys `id`.
+    pub fn confirmed(&mut self, now: Nanos, vif: VifId, epoch: u8, id: u32) {
+        if let Some(link) = self.link_mut(vif, epoch) {
+            link.confirmed(now, id);
+        }
+    }
+
+    /// The numbers of a link's keys run out.
+    pub fn old(&mut self, now: Nanos, rng: &mut dyn CryptoRng, vif: VifId, epoch: u8) {
+        let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+        if let Some(link) = link.filter(|link| link.config.epoch == epoch) {
+            link.renew(now, rng, &mut self.supervision, &mut self.commands);
+        }
+    }
+
+    /// A pong that came in on a link. Says whether it answers a ping of this supervision.
+    pub fn pong(&mut self, now: Nanos, vif: VifId, version: u32, opaque: &[u8]) -> bool {
+        let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+        link.is_some_and(|link| link.pong(now, &self.supervision, version, opaque))
+    }
+
+    /// What is due: pings, hellos, beacons, what has been silent for too long. To be called every few milliseconds; each
+    /// link is looked at once in a cycle of 1.024 s.
+    ///
+    /// `opened`: how many packets of a vif its owner has opened, ever.
+    pub fn tick(
+        &mut self,
+        now: Nanos,
+        rng: &mut dyn CryptoRng,
+        mut opened: impl FnMut(VifId) -> u64,
+    ) {
+        self.send_beacons(now);
+        let due = self.supervision.due(now, self.links.len());
+        for at in due {
+            let Some(link) = self.links.get_mut(at).and_then(Option::as_mut) else { continue };
+            let count = opened(link.config.vif);
+            link.tick(now, rng, count, &mut self.supervision, &mut self.commands);
+        }
+        self.callers.retain(|_, caller| now.saturating_sub(caller.since) < CALLER_PATIENCE);
+    }
+
+    /// The state of each link.
+    pub fn states(&self, now: Nanos) -> impl Iterator<Item = LinkState> {
+        self.links.iter().flatten().map(move |link| link.state(now))
+    }
+
+    fn link_mut(&mut self, vif: VifId, epoch: u8) -> Option<&mut Link> {
+        let link = self.links.get_mut(vif.index())?.as_deref_mut()?;
+        (link.config.epoch == epoch).then_some(link)
+    }
+}

@@ -102,7 +102,7 @@ fn explain(spec: &Spec, ports: &[PortFacts], vswitch: &str, label: Label) -> Res
 fn compile(spec: &Spec, ports: &[PortFacts]) -> Result<Rules> {
     let vifs = spec.vswitches.iter().map(|vswitch| vswitch.vifs.len()).sum();
     Compiler::new(spec.vswitches.len(), vifs, 0)
-        .compile(spec, ports)
+        .compile(spec, &[], ports)
         .context("the spec does not compile")
 }
 

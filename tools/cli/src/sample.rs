@@ -69,6 +69,7 @@ pub(crate) fn status(seconds: u64) -> Status {
             answered: vec![(3, 9)],
             errors: vec![(1, 2)],
             drops: Vec::new(),
+            links: (0, 0),
         },
         notices: vec!["port east: small pages".into()],
         ..Status::default()

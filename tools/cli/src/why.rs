@@ -21,6 +21,20 @@ pub(crate) const fn sentence(reason: DropReason) -> &'static str {
         R::UnknownVswitch => "no vswitch has this port, VLAN and destination address",
         R::UnknownLink => "the vswitch has no link with this source address",
         R::BeaconOff => "a beacon where no vswitch enabled beacons",
+        R::Stranger => "not a handshake, from an address that no link has",
+        R::SessionRunt => "too short for a session packet",
+        R::NoSession => "the link has no session yet",
+        R::Unauthentic => {
+            "no key of the link opens it: the neighbour has another session, or somebody forges"
+        }
+        R::Replayed => "its number was seen before, or is too old to tell",
+        R::LinkDown => "the egress link has no session that may be sent with",
+        R::Handshake => {
+            "a handshake that does not fit the link: malformed, not authentic, or with an unknown login"
+        }
+        R::HandshakeLimited => {
+            "more handshakes than this source, this login or this vswitch may ask for"
+        }
         R::HandOffFull => "the owning worker's ring for control and leased packets is full",
         R::HandOffFullFree => {
             "the owning worker's ring is full, or this link used up its share of it"

@@ -47,6 +47,7 @@ pub fn burst(input: &[u8]) {
         vswitch_frames: 12,
         punts_per_second: 1000,
         punt_burst: 4,
+        strangers_per_second: 0,
     };
     let mut bench = Bench {
         engine: Engine::new(WorkerId(0), config, vec![0; LAYOUT.len()]),
@@ -124,7 +125,9 @@ impl Bench {
         self.ledger.dropped += out.free.len() as u64;
         for punt in &out.punts {
             match punt.kind {
-                PuntKind::Control => self.ledger.controls += 1,
+                PuntKind::Control | PuntKind::Router | PuntKind::Handshake => {
+                    self.ledger.controls += 1
+                }
                 PuntKind::Error { .. } => self.ledger.errors += 1,
             }
         }

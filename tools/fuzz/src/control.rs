@@ -32,7 +32,9 @@ pub fn control(input: &[u8]) {
         match responder.answer(&RULES, turn as u64 * 1_000_000, punted) {
             Answer::Send(out) => {
                 let expected = match kind {
-                    PuntKind::Control => Via::Router(vif.vswitch),
+                    PuntKind::Control | PuntKind::Router | PuntKind::Handshake => {
+                        Via::Router(vif.vswitch)
+                    }
                     PuntKind::Error { .. } => Via::Vif { vswitch: vif.vswitch, vif: vif.id },
                 };
                 assert_eq!(out.via, expected, "an answer goes back the way its question came");

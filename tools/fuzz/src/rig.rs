@@ -23,7 +23,7 @@ pub(crate) static RULES: LazyLock<Rules> = LazyLock::new(|| {
         reason = "the text is this crate's own and every replay compiles it"
     )]
     let rules = compiler()
-        .compile(&toml::from_str(SPEC).expect("box.toml is a spec"), &ports())
+        .compile(&toml::from_str(SPEC).expect("box.toml is a spec"), &[], &ports())
         .expect("box.toml compiles");
     rules
 });

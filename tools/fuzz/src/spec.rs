@@ -19,7 +19,7 @@ pub fn spec(input: &[u8]) {
 
 fn compile(spec: &Spec) {
     let mut compiler = rig::compiler();
-    let rules = match compiler.compile(spec, &rig::ports()) {
+    let rules = match compiler.compile(spec, &[], &rig::ports()) {
         Ok(rules) => rules,
         Err(refusal) => {
             assert!(!refusal.to_string().is_empty(), "a refusal says why");
@@ -42,5 +42,5 @@ fn compile(spec: &Spec) {
         let label = vswitch.and_then(|vswitch| vswitch.scheme.peer_label(vif.number));
         assert_eq!(label, Some(vif.label), "a vif can be reached");
     }
-    assert!(compiler.compile(spec, &rig::ports()).is_ok(), "sending a spec twice is harmless");
+    assert!(compiler.compile(spec, &[], &rig::ports()).is_ok(), "sending a spec twice is harmless");
 }

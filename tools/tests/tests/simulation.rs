@@ -88,6 +88,7 @@ fn new_engine(ports: usize) -> Engine<HeapPacket, Vec<u64>> {
         vswitch_frames: 64,
         punts_per_second: 1_000_000,
         punt_burst: 1000,
+        strangers_per_second: 0,
     };
     Engine::new(WorkerId(0), config, vec![0; layout.len()])
 }
@@ -121,7 +122,7 @@ impl Node {
             public_key: keys.find(PublicKey::is_usable).unwrap().to_string(),
             scheme,
             vifs: vifs.collect(),
-            allow: None,
+            ..VswitchSpec::default()
         };
         let facts = |port| PortFacts {
             name: format!("p{port}"),
@@ -131,7 +132,7 @@ impl Node {
         };
         let ports: Vec<_> = (0..ends.len()).map(facts).collect();
         let spec = Spec { vswitches: vec![vswitch], ..Spec::default() };
-        let rules = Compiler::new(1, 64, 1).compile(&spec, &ports).unwrap();
+        let rules = Compiler::new(1, 64, 1).compile(&spec, &[], &ports).unwrap();
         let engine = new_engine(ends.len());
         Self { rules, engine, responder: Responder::new(1), ends, ledger: Ledger::default() }
     }

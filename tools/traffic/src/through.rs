@@ -255,7 +255,7 @@ mod tests {
             public_key: String::new(),
             scheme,
             vifs: numbers.iter().map(vif).collect(),
-            allow: None,
+            ..VswitchSpec::default()
         };
         Spec { vswitches: vec![vswitch], ..Spec::default() }
     }

@@ -1,7 +1,7 @@
 //! Rings to and from the other workers and the slow path.
 
 use dataplane_api::limits::BURST_MAX;
-use engine::{HandOff, Inject, Punt};
+use engine::{HandOff, Inject, Punt, SessionChange, SessionNews, Stranger};
 use io::{Burst, Frame};
 use std::collections::VecDeque;
 use sync::hand_off::{Receiver, Sender, ring};
@@ -16,12 +16,25 @@ pub(crate) enum FromSlow {
     Inject(Inject<Frame<'static>>),
     /// Its frame back.
     Free(Frame<'static>),
+    /// Other keys for a link.
+    Session(SessionChange),
+}
+
+/// What a worker gives the slow path.
+#[derive(Debug)]
+pub(crate) enum FromWorker {
+    /// A packet for a vswitch, or of a link's handshake.
+    Punt(Punt<Frame<'static>>),
+    /// A handshake from an address that no link has, or a beacon.
+    Stranger(Stranger<Frame<'static>>),
+    /// What became of a session.
+    News(SessionNews),
 }
 
 /// The slow path's ends of one worker's rings.
 #[derive(Debug)]
 pub(crate) struct ToSlow {
-    pub(crate) punts: Receiver<Punt<Frame<'static>>>,
+    pub(crate) punts: Receiver<FromWorker>,
     pub(crate) injects: Sender<FromSlow>,
 }
 
@@ -34,7 +47,7 @@ pub(crate) struct Peers {
     /// By worker and class: hand-offs of one call.
     waiting: Vec<[VecDeque<Handed>; 2]>,
     refused: VecDeque<Handed>,
-    punts: Sender<Punt<Frame<'static>>>,
+    punts: Sender<FromWorker>,
     injects: Receiver<FromSlow>,
     /// What was taken over last.
     pub(crate) burst: Burst<Handed>,
@@ -111,12 +124,12 @@ impl Peers {
         item
     }
 
-    /// Hands a packet to the slow path.
+    /// Gives something to the slow path.
     ///
     /// # Errors
-    /// The packet, if the ring is full.
-    pub(crate) fn punt(&mut self, punt: Punt<Frame<'static>>) -> Result<(), Punt<Frame<'static>>> {
-        self.punts.push_one(punt)
+    /// The thing, if the ring is full.
+    pub(crate) fn tell_slow(&mut self, item: FromWorker) -> Result<(), FromWorker> {
+        self.punts.push_one(item)
     }
 
     /// Sorts hand-offs by worker and class, so that each ring is touched once.

@@ -60,7 +60,7 @@ pub(crate) fn spec(generation: u64, vswitches: &[(usize, &[usize])]) -> Spec {
         public_key: TENANTS[*tenant].1.into(),
         scheme: dataplane_api::SchemeSpec::V358,
         vifs: ports.iter().map(|port| vif(*tenant, *port)).collect(),
-        allow: None,
+        ..VswitchSpec::default()
     };
     Spec {
         generation: Generation(generation),

@@ -59,7 +59,7 @@ pub(crate) fn spec(generation: u64) -> Spec {
             },
             VifSpec { number: 4, role: Role::Customer, mtu: None, link: None },
         ],
-        allow: None,
+        ..VswitchSpec::default()
     };
     let end = |name: &str| CableEnd { vswitch: name.into(), vif: 4 };
     Spec {

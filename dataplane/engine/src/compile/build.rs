@@ -1,15 +1,15 @@
 //! From a checked draft to tables.
 
-use super::draft::{Behind, Draft, DraftVif, DraftVswitch};
-use super::{PortFacts, no_id};
+use super::draft::{Behind, Draft, DraftVif, DraftVswitch, Identity};
+use super::{Edition, PortFacts, no_id};
 use crate::ids::StableIds;
 use crate::rules::{
-    LinkInfo, LinkKey, LinkKind, Links, MAP_ENTRIES_MAX, NO_SLOT, PortRules, Record, RecordParts,
-    Rules, Schemes, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
+    LinkInfo, LinkKey, LinkKind, Links, MAP_ENTRIES_MAX, NO_SLOT, OwnAddress, PortRules, Record,
+    RecordParts, Rules, Schemes, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
 };
 use crate::spec_error::{SpecError, VswitchError};
-use dataplane_api::{Generation, PortId, SchemeSpec, VifId, VswitchId, WorkerId};
-use std::collections::BTreeMap;
+use dataplane_api::{BeaconMode, PortId, SchemeSpec, VifId, VswitchId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of vifs that have no link.
 const NOBODY: u8 = u8::MAX;
@@ -37,11 +37,11 @@ struct Placed<'a> {
 pub(super) fn build(
     draft: &Draft<'_>,
     ports: &[PortFacts],
-    generation: Generation,
-    ids: &mut StableIds<Behind>,
+    edition: Edition,
+    ids: &mut StableIds<Identity>,
     seed: u64,
 ) -> Result<Rules, SpecError> {
-    retire(draft, generation, ids);
+    retire(draft, edition.number, ids);
     let mut schemes = Schemes::default();
     let mut new_vswitches = Vec::new();
     let places = place_vswitches(draft, ids, &mut schemes, &mut new_vswitches)?;
@@ -60,13 +60,15 @@ pub(super) fn build(
         numbers[at] = by_id[vif.id.index()];
     }
     let mut rules = Rules {
-        generation,
+        generation: edition.generation,
+        edition: edition.number,
         links,
         udp,
         schemes,
         numbers,
         slots: by_id,
         routers: Box::default(),
+        are_nodes: Box::default(),
         ports: ports
             .iter()
             .map(|facts| PortRules {
@@ -75,6 +77,8 @@ pub(super) fn build(
             })
             .collect(),
         own_macs: BTreeMap::new(),
+        listeners: BTreeMap::new(),
+        beacons: BTreeSet::new(),
         vswitches: Vec::new(),
         vifs: Vec::new(),
         names: BTreeMap::new(),
@@ -85,18 +89,18 @@ pub(super) fn build(
     Ok(rules)
 }
 
-fn retire(draft: &Draft<'_>, generation: Generation, ids: &mut StableIds<Behind>) {
+fn retire(draft: &Draft<'_>, edition: u64, ids: &mut StableIds<Identity>) {
     let named: BTreeMap<&str, &DraftVswitch<'_>> =
         draft.vswitches.iter().map(|vswitch| (vswitch.spec.name.as_str(), vswitch)).collect();
     let keeps_vif = |name: &str, number: u16| {
         named.get(name).is_some_and(|vswitch| vswitch.vifs.contains_key(&number))
     };
-    ids.retire(generation, |name| named.contains_key(name), keeps_vif);
+    ids.retire(edition, |name| named.contains_key(name), keeps_vif);
 }
 
 fn place_vswitches(
     draft: &Draft<'_>,
-    ids: &mut StableIds<Behind>,
+    ids: &mut StableIds<Identity>,
     schemes: &mut Schemes,
     new: &mut Vec<VswitchId>,
 ) -> Result<Vec<Place>, SpecError> {
@@ -129,15 +133,17 @@ fn place_vifs<'a>(
     draft: &'a Draft<'_>,
     places: &[Place],
     ports: &[PortFacts],
-    ids: &mut StableIds<Behind>,
+    ids: &mut StableIds<Identity>,
     new: &mut Vec<VifId>,
 ) -> Result<Vec<Placed<'a>>, SpecError> {
     let mut placed = Vec::with_capacity(draft.vifs);
     for (index, (vswitch, place)) in draft.vswitches.iter().zip(places).enumerate() {
         for (number, vif) in &vswitch.vifs {
             let Some(behind) = vif.behind else { continue };
-            let (id, epoch, is_new) =
-                ids.vif(place.id, *number, behind).map_err(|exhausted| no_id("vif", exhausted))?;
+            let identity = Identity { behind, node: vif.node.as_ref().map(|node| node.key) };
+            let (id, epoch, is_new) = ids
+                .vif(place.id, *number, identity)
+                .map_err(|exhausted| no_id("vif", exhausted))?;
             if is_new {
                 new.push(id);
             }
@@ -208,7 +214,12 @@ fn lay_out(
     }
     join_cables(&mut links, placed, &by_id);
     let udp = udp.into_iter().map(|(at, id)| (at, by_id[id.index()])).collect();
-    Ok((links, UdpLinks::build(udp, seed), by_id))
+    let listening = draft.vswitches.iter().flat_map(|vswitch| &vswitch.listeners);
+    let own = listening.filter_map(|listener| match listener.own {
+        OwnAddress::Socket(own) => Some((listener.port, listener.vlan.unwrap_or(UNTAGGED), own)),
+        OwnAddress::Mac(_) => None,
+    });
+    Ok((links, UdpLinks::build(udp, own, seed), by_id))
 }
 
 fn join_cables(links: &mut Links, placed: &[Placed<'_>], by_id: &[u32]) {
@@ -233,6 +244,7 @@ fn parts(
         key,
         role: vif.draft.role,
         allow: vswitch.allow[vif.draft.role as usize],
+        encrypted: vif.draft.node.is_some(),
         map_start: place.map_start,
         map_len: place.map_len,
         scheme: place.scheme,
@@ -253,6 +265,7 @@ fn router(place: Place) -> Record {
         key: LinkKey::default(),
         role: dataplane_api::Role::Customer,
         allow: 0b111,
+        encrypted: false,
         map_start: place.map_start,
         map_len: place.map_len,
         scheme: place.scheme,
@@ -270,8 +283,11 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
     let room = places.iter().map(|place| place.id.index() + 1).max().unwrap_or(0);
     rules.vswitches = vec![None; room];
     let mut routers = vec![Record::EMPTY; room];
+    let mut are_nodes = vec![false; room];
     for (vswitch, place) in draft.vswitches.iter().zip(places) {
         routers[place.id.index()] = router(*place);
+        are_nodes[place.id.index()] =
+            !vswitch.listeners.is_empty() || vswitch.vifs.values().any(|vif| vif.node.is_some());
         rules.names.insert(vswitch.spec.name.clone(), place.id);
         rules.vswitches[place.id.index()] = Some(VswitchInfo {
             id: place.id,
@@ -281,9 +297,22 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
             address: vswitch.key.address(),
             scheme: vswitch.scheme.clone(),
             scheme_name: scheme_name(&vswitch.spec.scheme),
+            logins: vswitch.spec.logins.clone(),
+            listeners: vswitch.listeners.clone(),
         });
+        for listener in &vswitch.listeners {
+            let (port, vlan) = (listener.port, listener.vlan.unwrap_or(UNTAGGED));
+            rules.listeners.insert((port, vlan, listener.own), place.id);
+            if let OwnAddress::Mac(mac) = listener.own {
+                rules.own_macs.insert((port, vlan, mac), place.id);
+            }
+            if listener.beacon != BeaconMode::Off {
+                rules.beacons.insert((port, vlan));
+            }
+        }
     }
     rules.routers = routers.into_boxed_slice();
+    rules.are_nodes = are_nodes.into_boxed_slice();
     let at: BTreeMap<(usize, u16), VifId> =
         placed.iter().map(|vif| ((vif.vswitch, vif.number), vif.id)).collect();
     rules.vifs = vec![None; rules.slots.len()];
@@ -302,6 +331,7 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
             epoch: vif.epoch,
             label: draft.vswitches[vif.vswitch].scheme.peer_label(vif.number).unwrap_or(0),
             link: link_info(vif.behind, cable.unwrap_or(vif.id)),
+            node: vif.draft.node.clone(),
         });
     }
 }

@@ -1,14 +1,16 @@
 //! A spec with every name resolved and every rule checked, before anything is built.
 
 use super::PortFacts;
-use crate::rules::{Endpoints, LinkKey, UNTAGGED};
+use crate::rules::{Endpoints, LinkKey, Listener, NodeInfo, OwnAddress, UNTAGGED};
 use crate::spec_error::{CableError, SpecError, VifError, VswitchError};
-use dataplane_api::limits::{DIRECTOR_BITS_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX};
-use dataplane_api::{
-    CableEnd, CableSpec, LinkSpec, MacAddress, PortId, Role, SchemeSpec, Session, Spec, VifSpec,
-    VswitchSpec,
+use dataplane_api::limits::{
+    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
-use std::collections::BTreeMap;
+use dataplane_api::{
+    BeaconMode, CableEnd, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress,
+    PortId, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use wire::key::PublicKey;
 use wire::scheme::{Form, Scheme};
@@ -21,6 +23,8 @@ const ETH_INTERFACE_LEN: u32 = 6;
 const UDP4_LEN: u32 = 28;
 /// Bytes of IPv6 and UDP headers.
 const UDP6_LEN: u32 = 48;
+/// Bytes that a session adds to a packet: Noise 24, CryptoAuth 20; which it will be is not known before it is up.
+const SESSION_LEN: u32 = 24;
 
 /// What makes a link the same link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,14 @@ pub(crate) enum Behind {
     Udp(Endpoints),
     /// Nothing waits in a cable, so all cables are the same.
     Cable,
+}
+
+/// What makes a vif's neighbour the same neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) behind: Behind,
+    /// Of an encrypted link.
+    pub(crate) node: Option<PublicKey>,
 }
 
 #[derive(Debug)]
@@ -45,19 +57,26 @@ pub(crate) struct DraftVswitch<'a> {
     /// By ingress role: a bit for each role that packets may leave to.
     pub(crate) allow: [u8; 3],
     pub(crate) vifs: BTreeMap<u16, DraftVif>,
+    pub(crate) listeners: Vec<Listener>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DraftVif {
     pub(crate) role: Role,
     pub(crate) mtu: u16,
     pub(crate) behind: Option<Behind>,
+    /// The node behind an encrypted link.
+    pub(crate) node: Option<NodeInfo>,
     /// Cables: place in the draft of the other end's vswitch, and its number.
     pub(crate) cable: Option<(usize, u16)>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(spec: &'a Spec, ports: &[PortFacts]) -> Result<Self, SpecError> {
+    pub(crate) fn new(
+        spec: &'a Spec,
+        learned: &[LearnedVif],
+        ports: &[PortFacts],
+    ) -> Result<Self, SpecError> {
         let vifs = spec.vswitches.iter().map(|vswitch| vswitch.vifs.len()).sum();
         if spec.vswitches.len() > VSWITCHES_MAX {
             return Err(SpecError::Vswitches(spec.vswitches.len()));
@@ -88,8 +107,51 @@ impl<'a> Draft<'a> {
             draft.join(cable, &by_name).map_err(|error| cable_error(cable, error))?;
         }
         draft.check_all_connected()?;
-        draft.check_addresses(ports)?;
+        let mut taken = draft.check_addresses(ports)?;
+        draft.check_plain(ports)?;
+        for learned in learned {
+            let Some(index) = by_name.get(learned.vswitch.as_str()) else { continue };
+            draft.add_learned(*index, learned, ports, &mut taken);
+        }
         Ok(draft)
+    }
+
+    /// Adds a neighbour that logged in, unless the spec gives what it has to another.
+    fn add_learned(
+        &mut self,
+        index: usize,
+        learned: &LearnedVif,
+        ports: &[PortFacts],
+        taken: &mut Taken<'a>,
+    ) {
+        let vswitch = &mut self.vswitches[index];
+        let number = learned.vif.number;
+        let Ok(mut vif) = draft_vif(&learned.vif, &vswitch.key, &vswitch.scheme, ports) else {
+            return;
+        };
+        let (Some(node), Some(at)) = (&mut vif.node, vif.behind.and_then(addresses)) else {
+            return;
+        };
+        node.learned = true;
+        node.user.clone_from(&learned.user);
+        let (port, vlan, own, _) = at;
+        let listens = vswitch
+            .listeners
+            .iter()
+            .any(|at| (at.port, at.vlan.unwrap_or(UNTAGGED), at.own) == (port, vlan, own));
+        let node = node.key;
+        let known =
+            vswitch.vifs.values().any(|vif| vif.node.as_ref().map(|of| of.key) == Some(node));
+        if self.vifs < VIFS_MAX
+            && listens
+            && !known
+            && !vswitch.vifs.contains_key(&number)
+            && !taken.links.contains_key(&at)
+        {
+            taken.links.insert(at, number);
+            vswitch.vifs.insert(number, vif);
+            self.vifs += 1;
+        }
     }
 
     fn join(
@@ -136,25 +198,59 @@ impl<'a> Draft<'a> {
     }
 
     /// An own address belongs to one vswitch, a pair of addresses to one link.
-    fn check_addresses(&self, ports: &[PortFacts]) -> Result<(), SpecError> {
-        let mut own: BTreeMap<(PortId, u16, Address), &str> = BTreeMap::new();
-        let mut links: BTreeMap<(PortId, u16, Address, Address), u16> = BTreeMap::new();
+    fn check_addresses(&self, ports: &[PortFacts]) -> Result<Taken<'a>, SpecError> {
+        let mut taken = Taken::default();
+        let name = |port: PortId| {
+            ports.get(port.index()).map(|facts| facts.name.clone()).unwrap_or_default()
+        };
         for vswitch in &self.vswitches {
+            for listener in &vswitch.listeners {
+                let at = (listener.port, listener.vlan.unwrap_or(UNTAGGED), listener.own);
+                let other = taken.own.entry(at).or_insert(&vswitch.spec.name);
+                if *other != vswitch.spec.name {
+                    let error = VifError::OwnAddress {
+                        address: listener.own.to_string(),
+                        port: name(listener.port),
+                        other: (*other).to_owned(),
+                    };
+                    let vswitch = vswitch.spec.name.clone();
+                    return Err(SpecError::Listen { vswitch, error });
+                }
+            }
             for (number, vif) in &vswitch.vifs {
-                let Some((port, vlan, local, peer)) = vif.behind.and_then(addresses) else {
-                    continue;
-                };
-                let port_name =
-                    ports.get(port.index()).map(|facts| facts.name.clone()).unwrap_or_default();
-                let other = own.entry((port, vlan, local)).or_insert(&vswitch.spec.name);
+                let Some(at) = vif.behind.and_then(addresses) else { continue };
+                let (port, vlan, local, peer) = at;
+                let other = taken.own.entry((port, vlan, local)).or_insert(&vswitch.spec.name);
                 if *other != vswitch.spec.name {
                     let (address, other) = (local.to_string(), (*other).to_owned());
-                    let error = VifError::OwnAddress { address, port: port_name, other };
+                    let error = VifError::OwnAddress { address, port: name(port), other };
                     return Err(vif_error(vswitch.spec, *number, error));
                 }
-                if let Some(other) = links.insert((port, vlan, local, peer), *number) {
+                if let Some(other) = taken.links.insert(at, *number) {
                     let error =
-                        VifError::LinkTwice { peer: peer.to_string(), port: port_name, other };
+                        VifError::LinkTwice { peer: peer.to_string(), port: name(port), other };
+                    return Err(vif_error(vswitch.spec, *number, error));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Who has a key on a port may not be trusted with the plain links there: it could forge their packets.
+    fn check_plain(&self, ports: &[PortFacts]) -> Result<(), SpecError> {
+        let linked = self.vswitches.iter().flat_map(|vswitch| vswitch.vifs.values());
+        let with_keys = linked.filter(|vif| vif.node.is_some()).filter_map(port_of);
+        let listening = self.vswitches.iter().flat_map(|vswitch| &vswitch.listeners);
+        let untrusted: BTreeSet<PortId> =
+            with_keys.chain(listening.map(|listener| listener.port)).collect();
+        for vswitch in &self.vswitches {
+            for (number, vif) in vswitch.vifs.iter().filter(|(_, vif)| vif.node.is_none()) {
+                let Some(port) = port_of(vif).filter(|port| untrusted.contains(port)) else {
+                    continue;
+                };
+                let facts = &ports[port.index()];
+                if !facts.plain_forced {
+                    let error = VifError::Plain(facts.name.clone());
                     return Err(vif_error(vswitch.spec, *number, error));
                 }
             }
@@ -163,28 +259,29 @@ impl<'a> Draft<'a> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Address {
-    Mac(MacAddress),
-    Socket(SocketAddr),
+/// Addresses on ports that are in use.
+#[derive(Debug, Default)]
+struct Taken<'a> {
+    /// Own ones, and the vswitch of each.
+    own: BTreeMap<(PortId, u16, OwnAddress), &'a str>,
+    /// Pairs, and the number of the vif.
+    links: BTreeMap<LinkAddresses, u16>,
 }
 
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Mac(mac) => mac.fmt(f),
-            Self::Socket(socket) => socket.fmt(f),
-        }
-    }
+/// Port, VLAN, own and peer address.
+type LinkAddresses = (PortId, u16, OwnAddress, OwnAddress);
+
+fn port_of(vif: &DraftVif) -> Option<PortId> {
+    vif.behind.and_then(addresses).map(|(port, ..)| port)
 }
 
-fn addresses(behind: Behind) -> Option<(PortId, u16, Address, Address)> {
+fn addresses(behind: Behind) -> Option<LinkAddresses> {
     match behind {
         Behind::Ethernet(port, key) => {
-            Some((port, key.vlan(), Address::Mac(key.own()), Address::Mac(key.peer())))
+            Some((port, key.vlan(), OwnAddress::Mac(key.own()), OwnAddress::Mac(key.peer())))
         }
         Behind::Udp(at) => {
-            Some((at.port, at.vlan, Address::Socket(at.local), Address::Socket(at.peer)))
+            Some((at.port, at.vlan, OwnAddress::Socket(at.local), OwnAddress::Socket(at.peer)))
         }
         Behind::Cable => None,
     }
@@ -213,7 +310,15 @@ fn draft_vswitch<'a>(
             return Err(vif_error(spec, vif.number, VifError::NumberTwice));
         }
     }
-    Ok(DraftVswitch { spec, key, scheme, allow: allowed(spec.allow.as_deref()), vifs })
+    check_logins(&spec.logins).map_err(refuse)?;
+    let listeners = spec
+        .listens
+        .iter()
+        .map(|listen| draft_listener(listen, &key, ports))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| SpecError::Listen { vswitch: spec.name.clone(), error })?;
+    let allow = allowed(spec.allow.as_deref());
+    Ok(DraftVswitch { spec, key, scheme, allow, vifs, listeners })
 }
 
 fn scheme_of(spec: &SchemeSpec) -> Result<Scheme, VswitchError> {
@@ -265,11 +370,13 @@ fn draft_vif(
             .unwrap_or(1);
         return Err(VifError::NumberBeyond { scheme: format!("{scheme:?}"), highest });
     }
-    let (behind, room) = match &spec.link {
-        None => (None, u32::from(u16::MAX)),
+    let (behind, node, room) = match &spec.link {
+        None => (None, None, u32::from(u16::MAX)),
         Some(link) => {
             let (behind, room) = draft_link(link, key, ports)?;
-            (Some(behind), room)
+            let node = draft_node(link, key)?;
+            let overhead = if node.is_some() { SESSION_LEN } else { 0 };
+            (Some(behind), node, room.saturating_sub(overhead))
         }
     };
     let wanted = spec.mtu.map_or(room, u32::from);
@@ -277,10 +384,10 @@ fn draft_vif(
     if wanted > room || mtu < MTU_MIN {
         return Err(VifError::Mtu { found: wanted, min: MTU_MIN, max: room });
     }
-    Ok(DraftVif { role: spec.role, mtu, behind, cable: None })
+    Ok(DraftVif { role: spec.role, mtu, behind, node, cable: None })
 }
 
-/// The link, and the longest switch packet its port carries.
+/// The link, and the longest session packet its port carries.
 fn draft_link(
     link: &LinkSpec,
     key: &PublicKey,
@@ -290,20 +397,14 @@ fn draft_link(
     | LinkSpec::Udp { port, vlan, session, .. }) = link;
     let (id, facts) = find_port(port, ports)?;
     let tag = check_vlan(*vlan, facts)?;
-    match session {
-        Session::Plain if facts.untrusted && !facts.plain_forced => {
-            return Err(VifError::Plain(port.clone()));
-        }
-        Session::Plain => {}
+    if *session == Session::Plain && facts.untrusted && !facts.plain_forced {
+        return Err(VifError::Plain(port.clone()));
     }
     match link {
         LinkSpec::Ethernet { local, peer, .. } => {
             let own = local.unwrap_or_else(|| MacAddress(key.mac(port)));
-            for (which, mac) in [("own", own), ("peer", *peer)] {
-                if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
-                    return Err(VifError::Mac { which, mac });
-                }
-            }
+            check_mac("own", own)?;
+            check_mac("peer", *peer)?;
             if own == *peer {
                 return Err(VifError::SameAddress(own.to_string()));
             }
@@ -312,12 +413,87 @@ fn draft_link(
         }
         LinkSpec::Udp { local, peer, .. } => {
             let (own, peer) = (plain_address(*local), plain_address(*peer));
-            check_udp(own, peer)?;
+            check_udp("own", own)?;
+            check_udp("peer", peer)?;
+            if own.is_ipv4() != peer.is_ipv4() {
+                return Err(VifError::Family { own, peer });
+            }
+            if own == peer {
+                return Err(VifError::SameAddress(own.to_string()));
+            }
             let headers = if own.is_ipv4() { UDP4_LEN } else { UDP6_LEN };
             let room = facts.mtu.saturating_sub(headers);
             Ok((Behind::Udp(Endpoints { port: id, vlan: tag, local: own, peer }), room))
         }
     }
+}
+
+/// The node behind an encrypted link.
+fn draft_node(link: &LinkSpec, own: &PublicKey) -> Result<Option<NodeInfo>, VifError> {
+    let (LinkSpec::Ethernet { session, .. } | LinkSpec::Udp { session, .. }) = link;
+    let Session::Node(node) = session else { return Ok(None) };
+    let key: PublicKey = node
+        .public_key
+        .parse()
+        .ok()
+        .filter(PublicKey::is_usable)
+        .ok_or_else(|| VifError::NodeKey(node.public_key.clone()))?;
+    if key == *own {
+        return Err(VifError::NodeSelf);
+    }
+    Ok(Some(NodeInfo {
+        key,
+        password: node.password.clone(),
+        login: node.login.clone(),
+        handshake: node.handshake,
+        learned: false,
+        user: None,
+    }))
+}
+
+fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {
+    let mut users = BTreeSet::new();
+    for login in logins {
+        if login.user.is_empty() || login.user.len() > LOGIN_LEN_MAX {
+            return Err(VswitchError::Login(login.user.clone()));
+        }
+        if !users.insert(&login.user) {
+            return Err(VswitchError::LoginTwice(login.user.clone()));
+        }
+        if login.password.0.is_empty() {
+            return Err(VswitchError::Password(login.user.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn draft_listener(
+    listen: &ListenSpec,
+    key: &PublicKey,
+    ports: &[PortFacts],
+) -> Result<Listener, VifError> {
+    let (ListenSpec::Ethernet { port: name, vlan, .. } | ListenSpec::Udp { port: name, vlan, .. }) =
+        listen;
+    let (port, facts) = find_port(name, ports)?;
+    check_vlan(*vlan, facts)?;
+    match listen {
+        ListenSpec::Ethernet { local, beacon, .. } => {
+            let own = local.unwrap_or_else(|| MacAddress(key.mac(name)));
+            check_mac("own", own)?;
+            Ok(Listener { port, vlan: *vlan, own: OwnAddress::Mac(own), beacon: *beacon })
+        }
+        ListenSpec::Udp { local, .. } => {
+            let own = plain_address(*local);
+            check_udp("own", own)?;
+            let own = OwnAddress::Socket(own);
+            Ok(Listener { port, vlan: *vlan, own, beacon: BeaconMode::Off })
+        }
+    }
+}
+
+fn check_mac(which: &'static str, mac: MacAddress) -> Result<(), VifError> {
+    let station = mac.0[0] & 1 == 0 && mac.0 != [0; 6];
+    if station { Ok(()) } else { Err(VifError::Mac { which, mac }) }
 }
 
 fn find_port<'a>(name: &str, ports: &'a [PortFacts]) -> Result<(PortId, &'a PortFacts), VifError> {
@@ -340,20 +516,15 @@ fn check_vlan(vlan: Option<u16>, facts: &PortFacts) -> Result<u16, VifError> {
     }
 }
 
-fn check_udp(own: SocketAddr, peer: SocketAddr) -> Result<(), VifError> {
-    for (which, address) in [("own", own), ("peer", peer)] {
-        let group = match address.ip() {
-            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
-            IpAddr::V6(ip) => ip.is_multicast(),
-        };
-        if group || address.ip().is_unspecified() || address.port() == 0 {
-            return Err(VifError::Udp { which, address });
-        }
+fn check_udp(which: &'static str, address: SocketAddr) -> Result<(), VifError> {
+    let group = match address.ip() {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_multicast(),
+    };
+    if group || address.ip().is_unspecified() || address.port() == 0 {
+        return Err(VifError::Udp { which, address });
     }
-    if own.is_ipv4() != peer.is_ipv4() {
-        return Err(VifError::Family { own, peer });
-    }
-    if own == peer { Err(VifError::SameAddress(own.to_string())) } else { Ok(()) }
+    Ok(())
 }
 
 /// Without flow label and scope, which are not in the address that a datagram carries.

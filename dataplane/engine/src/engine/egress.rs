@@ -2,11 +2,12 @@
 
 use super::Engine;
 use crate::Burst;
-use crate::encap::encap;
+use crate::encap::{can_leave, encap};
 use crate::next_hops::NextHops;
 use crate::outcome::Outcome;
+use crate::queue::What;
 use crate::rules::Rules;
-use crate::seal::{Seal, seal};
+use crate::seal::{self, Framed, FramedBurst};
 use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter};
 use dataplane_api::limits::BURST_MAX;
@@ -35,6 +36,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let room = room.min(tx.remaining_capacity());
         let (before, mut bytes) = (tx.len(), 0);
         let mut sent: Burst<(u16, u16)> = Burst::new();
+        let mut framed = FramedBurst::new();
         // Dropped ones make room for others, within a burst.
         for _ in 0..BURST_MAX {
             if tx.len() - before >= room {
@@ -43,11 +45,29 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             let Some(entry) = self.queues.pop(port.index()) else { break };
             let (vif, vswitch, packet, mut frame) =
                 (entry.vif(), entry.vswitch, entry.packet, entry.frame);
-            let Some((_, link)) = rules.current(entry.slot, vif, entry.epoch) else {
+            if entry.what == What::Frame {
+                bytes += frame.len() as u64;
+                tx.push(frame);
+                continue;
+            }
+            let Some((slot, link)) = rules.current(entry.slot, vif, entry.epoch) else {
                 self.discard(out, tap, packet, (vswitch, Some(vif)), DropReason::LinkGone, frame);
                 continue;
             };
-            seal(Seal::Plain, &mut frame);
+            if link.is_encrypted() && entry.what == What::Switch {
+                let (at, epoch) = ((vif, entry.epoch), entry.epoch);
+                let ready = can_leave(next_hops, link)
+                    .and_then(|()| seal::frame(&mut self.sessions, at, &mut frame, &mut out.news));
+                if let Err(reason) = ready {
+                    self.discard(out, tap, packet, (vswitch, Some(vif)), reason, frame);
+                    continue;
+                }
+                // A burst has at most 64 places.
+                let index = u8::try_from(tx.len()).unwrap_or(u8::MAX);
+                framed.push(Framed { index, slot, vif, epoch, vswitch, packet });
+                tx.push(frame);
+                continue;
+            }
             if let Err(reason) = encap(rules, next_hops, link, &mut frame) {
                 self.discard(out, tap, packet, (vswitch, Some(vif)), reason, frame);
                 continue;
@@ -59,6 +79,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             sent.push((entry.vif, u16::try_from(frame.len()).unwrap_or(u16::MAX)));
             tx.push(frame);
         }
+        if !framed.is_empty() {
+            seal::seal(&mut self.aead, &self.sessions, tx, &framed);
+            self.encap_sealed(rules, next_hops, port, &framed, tx, &mut sent, out, tap);
+        }
         // Apart, so that the counters' cache lines come in together.
         for (vif, len) in sent {
             self.counts.sent(VifId(vif.into()), len.into());
@@ -66,5 +90,40 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         }
         self.counts.port(port, PortCounter::TxFrames, (tx.len() - before) as u64);
         self.counts.port(port, PortCounter::TxBytes, bytes);
+    }
+
+    /// Puts sealed packets into the headers of their links, in place.
+    #[expect(clippy::too_many_arguments, reason = "a part of transmit, with what it has")]
+    fn encap_sealed<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        next_hops: &NextHops,
+        port: PortId,
+        framed: &FramedBurst,
+        tx: &mut Burst<F>,
+        sent: &mut Burst<(u16, u16)>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let mut dropped = 0;
+        for Framed { index, slot, vif, epoch, vswitch, packet } in framed.iter().copied() {
+            let index = usize::from(index) - dropped;
+            let Some(frame) = tx.get_mut(index) else { break };
+            let link = rules.current(slot, vif, epoch).ok_or(DropReason::LinkGone);
+            match link.and_then(|(_, link)| encap(rules, next_hops, link, frame)) {
+                Ok(()) => {
+                    if T::ON {
+                        tap.record(packet.into(), TapEvent::Sent { port, vif }, frame.bytes());
+                    }
+                    let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+                    sent.push((u16::try_from(vif.0).unwrap_or(u16::MAX), len));
+                }
+                Err(reason) => {
+                    let frame = tx.remove(index);
+                    dropped += 1;
+                    self.discard(out, tap, packet, (vswitch, Some(vif)), reason, frame);
+                }
+            }
+        }
     }
 }

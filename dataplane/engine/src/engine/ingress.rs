@@ -3,9 +3,10 @@
 use super::{Call, Count, Engine, Scratch};
 use crate::Burst;
 use crate::admit::{Class, admit};
-use crate::classify::{classify, classify_untagged};
-use crate::outcome::{Arrival, HandOff, HandOffAt, Outcome, Punt, PuntKind};
-use crate::queue::Entry;
+use crate::classify::{self, Caller, classify, classify_untagged};
+use crate::open::{self, Opened, Sealed};
+use crate::outcome::{Arrival, HandOff, HandOffAt, Outcome, Punt, PuntKind, Stranger};
+use crate::queue::{Entry, What};
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
 use crate::switch::{self, HEADER_LEN, Judgement};
 use crate::tap::Tap;
@@ -66,22 +67,54 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     /// and counters come in together.
     pub(super) fn open<T: Tap>(
         &mut self,
-        call: &Call<'_, F, T>,
+        call: &mut Call<'_, F, T>,
         burst: &mut Burst<F>,
         count: Count,
     ) {
         let records = call.rules.links.records();
-        let Scratch { arrivals, ingress, .. } = &mut self.scratch;
-        for (frame, (arrival, ingress)) in burst.iter_mut().zip(arrivals.iter().zip(ingress)) {
+        let Scratch { arrivals, ingress, sealed, .. } = &mut self.scratch;
+        sealed.clear();
+        for (index, (frame, (arrival, ingress))) in
+            burst.iter_mut().zip(arrivals.iter().zip(ingress)).enumerate()
+        {
             *ingress = NO_SLOT;
             if let Some(record) = records.get(arrival.slot as usize) {
                 if count == Count::Received {
                     self.counts.received(record.vif(), frame.len());
                 }
                 if record.owner() == self.worker {
-                    crate::open::open(frame, *arrival);
-                    *ingress = arrival.slot;
+                    open::strip(frame, *arrival);
+                    if record.is_encrypted() {
+                        let (vif, epoch) = (record.vif(), record.epoch());
+                        // A burst has at most 64 places.
+                        let index = u8::try_from(index).unwrap_or(u8::MAX);
+                        sealed.push(Sealed { index, vif, epoch, opened: Opened::Handshake });
+                    } else {
+                        *ingress = arrival.slot;
+                    }
                 }
+            }
+        }
+        if !self.scratch.sealed.is_empty() {
+            self.unseal(call, burst);
+        }
+    }
+
+    /// Opens the packets of links with keys.
+    fn unseal<T: Tap>(&mut self, call: &mut Call<'_, F, T>, burst: &mut Burst<F>) {
+        let Self { scratch, sessions, aead, counts, .. } = self;
+        let Scratch { arrivals, ingress, sealed, .. } = scratch;
+        open::open(aead, sessions, burst, sealed, &mut call.out.news);
+        for packet in sealed {
+            let index = usize::from(packet.index);
+            match packet.opened {
+                Opened::Packet(arrived) => {
+                    counts.opened(packet.vif, arrived);
+                    ingress[index] = arrivals[index].slot;
+                }
+                Opened::KeepAlive(arrived) => counts.opened(packet.vif, arrived),
+                Opened::Dropped(DropReason::Replayed) => counts.replayed(packet.vif),
+                Opened::Handshake | Opened::Dropped(_) => {}
             }
         }
     }
@@ -178,6 +211,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let arrival = self.scratch.arrivals[index];
         let Some(from) = rules.links.get(arrival.slot) else {
             let reason = self.scratch.reasons[index];
+            if matches!(reason, DropReason::Stranger | DropReason::BeaconOff) {
+                return self.stranger(call, port, packet, reason, frame);
+            }
             self.counts.port_drop(port, reason, 1);
             if T::ON {
                 let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };
@@ -187,7 +223,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             return;
         };
         if from.owner() == self.worker {
-            self.judge(call, packet, from, frame);
+            match self.scratch.sealed.iter().find(|sealed| usize::from(sealed.index) == index) {
+                None | Some(Sealed { opened: Opened::Packet(_), .. }) => {
+                    self.judge(call, packet, from, frame)
+                }
+                Some(Sealed { opened, .. }) => self.not_opened(call, packet, from, *opened, frame),
+            }
         } else {
             let Arrival { slot, start, len } = arrival;
             let control = is_control(frame.bytes().get(usize::from(start)..).unwrap_or_default());
@@ -200,6 +241,63 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 frame,
             );
         }
+    }
+
+    /// A session packet without a switch packet inside.
+    fn not_opened<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        from: &Record,
+        opened: Opened,
+        frame: F,
+    ) {
+        match opened {
+            Opened::Handshake => self.punt(call, packet, from, PuntKind::Handshake, frame),
+            Opened::Dropped(reason) => {
+                let charged = (from.vswitch(), known(from));
+                self.discard(call.out, call.tap, packet, charged, reason, frame);
+            }
+            // It said all it had to say by being authentic.
+            Opened::KeepAlive(_) | Opened::Packet(_) => call.out.free.push(frame),
+        }
+    }
+
+    /// A frame from an address that no link has, or a beacon: a handshake or a beacon goes to the slow path where
+    /// somebody listens, if there have not been too many.
+    #[cold]
+    fn stranger<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        port: PortId,
+        packet: u32,
+        reason: DropReason,
+        mut frame: F,
+    ) {
+        let reason = match classify::caller(call.rules, port, frame.bytes()) {
+            None => reason,
+            Some(_)
+                if self
+                    .strangers
+                    .is_none_or(|limit| !self.stranger_limiter.conforms(limit, call.now)) =>
+            {
+                DropReason::HandshakeLimited
+            }
+            Some(caller) => {
+                self.counts.worker(WorkerCounter::Punted, 1);
+                self.counts.port(port, PortCounter::Punted, 1);
+                frame.trim_front(caller.start);
+                frame.truncate(caller.len);
+                let Caller { from, vswitch, .. } = caller;
+                return call.out.strangers.push(Stranger { frame, from, vswitch });
+            }
+        };
+        self.counts.port_drop(port, reason, 1);
+        if T::ON {
+            let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };
+            call.tap.record(packet.into(), event, frame.bytes());
+        }
+        call.out.free.push(frame);
     }
 
     /// One packet through the switch of `from`'s vswitch.
@@ -246,9 +344,39 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         cables: u32,
     ) {
         if to.1.owner() == self.worker {
-            self.queue(call, packet, to.0, to.1, class, frame);
+            self.queue(call, packet, to, class, frame, What::Switch);
         } else {
             self.leave_worker(call, packet, to, class, frame, cables);
+        }
+    }
+
+    /// A session packet of a handshake on its way out of a vif.
+    pub(super) fn leave_sealed<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        to: (u32, &Record),
+        frame: F,
+    ) {
+        if to.1.owner() == self.worker {
+            self.queue(call, packet, to, Class::Free, frame, What::Session);
+        } else {
+            self.hand_off(call, packet, to, true, HandOffAt::Handshake, frame);
+        }
+    }
+
+    /// A whole frame on its way out of a port.
+    pub(super) fn leave_port<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        (vswitch, port): (VswitchId, PortId),
+        frame: F,
+    ) {
+        let (slot, vif, epoch, what) = (NO_SLOT, u16::MAX, 0, What::Frame);
+        match self.queues.place(port.index(), Class::Free, vswitch) {
+            Ok(place) => place.fill(Entry { frame, slot, vif, vswitch, packet, epoch, what }),
+            Err(reason) => self.discard(call.out, call.tap, packet, (vswitch, None), reason, frame),
         }
     }
 
@@ -293,10 +421,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         &mut self,
         call: &mut Call<'_, F, T>,
         packet: u32,
-        slot: u32,
-        to: &Record,
+        (slot, to): (u32, &Record),
         class: Class,
         frame: F,
+        what: What,
     ) {
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
@@ -309,6 +437,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 vswitch: to.vswitch(),
                 packet,
                 epoch: to.epoch(),
+                what,
             }),
             Err(reason) => {
                 let charged = (to.vswitch(), Some(to.vif()));
@@ -343,49 +472,44 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         mut frame: F,
     ) {
         match switch::judge(call.rules, from, frame.bytes_mut()) {
-            Judgement::Delivered if !is_control(frame.bytes()) => {
-                self.discard(
-                    call.out,
-                    call.tap,
-                    packet,
-                    (from.vswitch(), known(from)),
-                    DropReason::NotControl,
-                    frame,
-                );
+            Judgement::Delivered if is_control(frame.bytes()) => {
+                self.punt(call, packet, from, PuntKind::Control, frame);
             }
-            Judgement::Delivered => self.deliver(call, packet, from, frame),
+            Judgement::Delivered if call.rules.is_node(from.vswitch()) => {
+                self.punt(call, packet, from, PuntKind::Router, frame);
+            }
+            Judgement::Delivered => {
+                let (charged, reason) = ((from.vswitch(), known(from)), DropReason::NotControl);
+                self.discard(call.out, call.tap, packet, charged, reason, frame);
+            }
             Judgement::Dropped { reason, error } => {
                 self.refuse(call, packet, from, reason, error, frame)
             }
         }
     }
 
-    /// A control message for the vswitch, if its link has not sent too many.
-    fn deliver<T: Tap>(&mut self, call: &mut Call<'_, F, T>, packet: u32, from: &Record, frame: F) {
+    /// A packet for the slow path, if its link has not sent too many of the kind.
+    fn punt<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        from: &Record,
+        kind: PuntKind,
+        frame: F,
+    ) {
+        let vswitch = from.vswitch();
         let Some(vif) = known(from) else {
             // The slow path talks to itself.
-            return self.discard(
-                call.out,
-                call.tap,
-                packet,
-                (from.vswitch(), None),
-                DropReason::ControlOrigin,
-                frame,
-            );
+            let reason = DropReason::ControlOrigin;
+            return self.discard(call.out, call.tap, packet, (vswitch, None), reason, frame);
         };
-        let limiter = self.limiters.get_mut(vif.index()).map(|limiters| &mut limiters.control);
+        let limiter = self.limiters.get_mut(vif.index()).map(|limiters| limiters.of(kind));
         let conforms = limiter
             .zip(self.punts)
             .is_some_and(|(limiter, limit)| limiter.conforms(limit, call.now));
         if !conforms {
-            return self.discard(
-                call.out,
-                call.tap,
-                packet,
-                (from.vswitch(), Some(vif)),
-                DropReason::PuntLimited,
-                frame,
-            );
+            let reason = DropReason::PuntLimited;
+            return self.discard(call.out, call.tap, packet, (vswitch, Some(vif)), reason, frame);
         }
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Punted { vif }, frame.bytes());
@@ -394,7 +518,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if from.kind() != LinkKind::Cable {
             self.counts.port(from.port(), PortCounter::Punted, 1);
         }
-        call.out.punts.push(Punt { frame, vif, vswitch: from.vswitch(), kind: PuntKind::Control });
+        call.out.punts.push(Punt { frame, vif, vswitch, kind });
     }
 
     /// Counts a drop, and sends the packet to the slow path if its sender is owed an error that the limit allows.

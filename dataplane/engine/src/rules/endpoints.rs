@@ -26,10 +26,15 @@ pub(crate) struct UdpLinks {
 }
 
 impl UdpLinks {
-    /// `links` with their slots.
-    pub(crate) fn build(links: Vec<(Endpoints, u32)>, seed: u64) -> Self {
+    /// `links` with their slots; `listening`: own addresses besides those of links.
+    pub(crate) fn build(
+        links: Vec<(Endpoints, u32)>,
+        listening: impl Iterator<Item = (PortId, u16, SocketAddr)>,
+        seed: u64,
+    ) -> Self {
         let size = (links.len() * 2).max(2).next_power_of_two();
-        let own = links.iter().map(|(at, _)| ((at.port, at.vlan, at.local), ())).collect();
+        let linked = links.iter().map(|(at, _)| (at.port, at.vlan, at.local));
+        let own = linked.chain(listening).map(|own| (own, ())).collect();
         let mask = size as u64 - 1;
         let mut this =
             Self { links, table: vec![NO_SLOT; size].into_boxed_slice(), mask, seed, own };

@@ -190,6 +190,7 @@ mod tests {
             key: LinkKey::new(PortId(3), UNTAGGED, own, peer),
             role: Role::Customer,
             allow: 0,
+            encrypted: false,
             map_start: 0,
             map_len: 0,
             scheme: 0,

@@ -77,7 +77,7 @@ impl LinkKey {
 /// One vif.
 ///
 /// `class` holds, from bit 0: [`LinkKind`] (2 bits), the vif's role (2 bits), the roles that packets from it may leave
-/// to (3 bits, bit = role), the link's port needs UDP checksums (1 bit).
+/// to (3 bits, bit = role), whether its packets are encrypted (1 bit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Record {
@@ -105,6 +105,7 @@ pub(crate) struct RecordParts {
     pub(crate) key: LinkKey,
     pub(crate) role: Role,
     pub(crate) allow: u8,
+    pub(crate) encrypted: bool,
     pub(crate) map_start: u32,
     pub(crate) map_len: u16,
     pub(crate) scheme: u8,
@@ -135,7 +136,10 @@ impl Record {
     };
 
     pub(crate) fn new(parts: &RecordParts) -> Self {
-        let class = parts.kind as u8 | (parts.role as u8) << 2 | (parts.allow & 7) << 4;
+        let class = parts.kind as u8
+            | (parts.role as u8) << 2
+            | (parts.allow & 7) << 4
+            | u8::from(parts.encrypted) << 7;
         Self {
             low: parts.key.low,
             high: parts.key.high & LinkKey::HIGH_MASK | u64::from(class) << 56,
@@ -184,7 +188,13 @@ impl Record {
     /// Whether the class matrix lets a packet from `self` leave through `egress`.
     #[inline]
     pub(crate) fn allows(&self, egress: &Self) -> bool {
-        (self.class() >> 4) >> (egress.class() >> 2 & 3) & 1 != 0
+        (self.class() >> 4 & 7) >> (egress.class() >> 2 & 3) & 1 != 0
+    }
+
+    /// Whether packets of the link are encrypted.
+    #[inline]
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.high >> 63 != 0
     }
 
     #[inline]
@@ -278,6 +288,7 @@ mod tests {
             key,
             role: Role::Provider,
             allow: 0b101,
+            encrypted: true,
             map_start: 0x00ab_cdef,
             map_len: 32_768,
             scheme: 255,
@@ -303,6 +314,7 @@ mod tests {
             (VifId(65_535), VswitchId(4095), 32_767)
         );
         assert_eq!((record.mtu(), record.owner(), record.epoch()), (9000, WorkerId(31), 200));
+        assert!(record.is_encrypted() && !Record::EMPTY.is_encrypted());
         let (first, second) = key.reply();
         assert_eq!(first.to_le_bytes(), [6, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 2, 0x11]);
         assert_eq!(second.to_le_bytes(), [0x22, 0x33, 0x44, 0x55]);

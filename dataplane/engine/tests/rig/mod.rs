@@ -34,8 +34,14 @@ pub fn key(n: usize) -> PublicKey {
 pub fn plain_spec(scheme: SchemeSpec, numbers: &[u16]) -> Spec {
     let vifs = numbers.iter().map(|number| ethernet_vif(*number, "p0", None)).collect();
     let public_key = key(0).to_string();
-    let vswitch =
-        VswitchSpec { name: "red".into(), tenant: 1, public_key, scheme, vifs, allow: None };
+    let vswitch = VswitchSpec {
+        name: "red".into(),
+        tenant: 1,
+        public_key,
+        scheme,
+        vifs,
+        ..VswitchSpec::default()
+    };
     Spec { vswitches: vec![vswitch], ..Spec::default() }
 }
 
@@ -88,7 +94,7 @@ impl Rig {
     }
 
     pub fn with_ports(spec: &Spec, ports: &[PortFacts]) -> Self {
-        let rules = Compiler::new(8, 512, 0x1234_5678_9abc_def0).compile(spec, ports).unwrap();
+        let rules = Compiler::new(8, 512, 0x1234_5678_9abc_def0).compile(spec, &[], ports).unwrap();
         let layout = Layout { ports: ports.len(), vifs: 512, vswitches: 8 };
         let config = EngineConfig {
             layout,
@@ -96,6 +102,7 @@ impl Rig {
             vswitch_frames: 128,
             punts_per_second: 1,
             punt_burst: 1,
+            strangers_per_second: 0,
         };
         let engine = Engine::new(WorkerId(0), config, vec![0; layout.len()]);
         let mut next_hops = NextHops::default();
@@ -220,6 +227,7 @@ impl Rig {
             let bytes = punt.frame.bytes().to_vec();
             return match punt.kind {
                 PuntKind::Control => Verdict::Control { vif: punt.vif, bytes },
+                PuntKind::Router | PuntKind::Handshake => panic!("no link of this rig has keys"),
                 PuntKind::Error { code } => Verdict::Error { vif: punt.vif, code, bytes },
             };
         }

@@ -98,7 +98,15 @@ impl Tenant {
         allow: Option<Vec<(Role, Role)>>,
     ) -> VswitchSpec {
         let (name, tenant) = (self.name.to_owned(), self.number.into());
-        VswitchSpec { name, tenant, public_key: key.into(), scheme, vifs, allow }
+        VswitchSpec {
+            name,
+            tenant,
+            public_key: key.into(),
+            scheme,
+            vifs,
+            allow,
+            ..VswitchSpec::default()
+        }
     }
 
     /// A vif with a neighbour behind it. A vswitch has one address on a port, a neighbour one of its own; all are
@@ -200,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_spec_compiles_on_two_ports() {
-        let rules = Compiler::new(4, 16, 0).compile(&spec(), &Side::BOTH.map(port)).unwrap();
+        let rules = Compiler::new(4, 16, 0).compile(&spec(), &[], &Side::BOTH.map(port)).unwrap();
         assert_eq!(rules.vifs().count(), 7);
     }
 

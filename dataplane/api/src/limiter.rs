@@ -1,16 +1,16 @@
 //! A token bucket in eight bytes.
 
-use dataplane_api::Nanos;
+use crate::Nanos;
 
 /// GCRA: the theoretical arrival time of the next packet that conforms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limiter {
+pub struct Limiter {
     next: Nanos,
 }
 
 /// Rate and burst of limiters, as times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub struct Limit {
     /// Between packets at the rate, ns.
     interval: Nanos,
     /// How far ahead of the rate a burst may run, ns.
@@ -19,7 +19,8 @@ pub(crate) struct Limit {
 
 impl Limit {
     /// `per_second` on average, `burst` at once; none at all if one of them is 0.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Option<Self> {
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
         let interval = 1_000_000_000_u64.checked_div(u64::from(per_second))?;
         Some(Self { interval, tolerance: interval * u64::from(burst.checked_sub(1)?) })
     }
@@ -27,7 +28,8 @@ impl Limit {
 
 impl Limiter {
     /// Whether a packet conforms now; if so it is counted.
-    pub(crate) fn conforms(&mut self, limit: Limit, now: Nanos) -> bool {
+    #[must_use]
+    pub fn conforms(&mut self, limit: Limit, now: Nanos) -> bool {
         let conforms = self.next <= now.saturating_add(limit.tolerance);
         if conforms {
             self.next = self.next.max(now).saturating_add(limit.interval);

@@ -5,4 +5,5 @@
 pub mod announce;
 pub mod bencode;
 pub mod links;
+pub mod route_server;
 pub mod router;

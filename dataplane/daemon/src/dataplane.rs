@@ -144,7 +144,9 @@ impl Dataplane {
         notices.extend(damage);
         let neighbours = store.load_neighbours();
         notices.extend(neighbours.damage);
-        let neighbours = neighbours.value.unwrap_or_default();
+        let mut neighbours = neighbours.value.unwrap_or_default();
+        let handshake_clock = neighbours.start_clock(crate::clock::now());
+        store.keep_neighbours(&neighbours).with_context(state)?;
         if let Some(dir) = plan.counters.parent() {
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("counters in {}", dir.display()))?;
@@ -193,7 +195,8 @@ impl Dataplane {
 
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let publisher = publish(tables.clone(), workers + 1);
-        let parts = Wiring { plan: &plan, counters, frames, queues, notify: &waker };
+        let notify = &waker;
+        let parts = Wiring { plan: &plan, counters, frames, queues, notify, handshake_clock };
         let (threads, publisher) = threads::start(parts, publisher)?;
 
         let mut manager = Manager {
@@ -205,6 +208,7 @@ impl Dataplane {
             counters,
             spec: first.spec,
             neighbours,
+            handshake_clock,
             keys,
             versions: VecDeque::from([Version {
                 number: 1,

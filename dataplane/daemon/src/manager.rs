@@ -7,7 +7,7 @@ use crate::neighbours::Neighbours;
 use crate::plan::{Plan, port_id, worker_id};
 use crate::ports::{Opened, stations};
 use crate::resolver::Resolver;
-use crate::slow_path::{NeighbourChange, Newcomer, Observed, PingRequest};
+use crate::slow_path::{HandshakeClock, NeighbourChange, Newcomer, Observed, PingRequest};
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::taps::{WATCHERS_MAX, Watch};
@@ -54,6 +54,8 @@ pub(crate) struct Manager {
     pub(crate) publisher: Publisher<Tables>,
     /// Neighbours that came by themselves, and everybody's numbers.
     pub(crate) neighbours: Neighbours,
+    /// What handshakes take for the time.
+    pub(crate) handshake_clock: HandshakeClock,
     /// Private keys.
     pub(crate) keys: KeyStore,
     /// Versions of the tables that may still be in use, and what each was made of.
@@ -294,6 +296,9 @@ impl Manager {
             self.devices_due = clock::now() + DEVICES_INTERVAL;
             self.look_at_tags();
             self.look_at_addresses();
+        }
+        if self.neighbours.extend_clock(self.handshake_clock, clock::now()) {
+            self.keep_neighbours();
         }
         let applied = self.publisher.applied();
         self.publisher.reclaim();

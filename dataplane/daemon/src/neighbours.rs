@@ -1,13 +1,16 @@
 //! Neighbours that came by themselves, and the number that each one has: numbers are in other people's labels, so a
 //! neighbour keeps its own over reconnects and restarts, and nobody else gets it soon.
 
-use dataplane_api::{LearnedVif, Spec};
+use crate::slow_path::HandshakeClock;
+use dataplane_api::{LearnedVif, Nanos, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wire::scheme::Scheme;
 
 /// How long a number that nobody uses is kept from others. Routes with it are searched again by then.
 const QUARANTINE: u64 = 20 * 60;
+/// How far ahead of handshakes the time on disk is, seconds: it is written twice in this time.
+const CLOCK_AHEAD: u64 = 3600;
 /// Numbers remembered for neighbours that are gone, of all vswitches together; the oldest go first.
 const REMEMBERED_MAX: usize = 65_536;
 
@@ -18,8 +21,8 @@ pub struct Neighbours {
     pub learned: Vec<LearnedVif>,
     /// Who had which number.
     numbers: Vec<Numbered>,
-    /// Highest wall-clock time that handshakes have used, seconds: they must grow over restarts.
-    pub handshake_time: u64,
+    /// Time that no handshake has reached, seconds since 1970: those of the next process begin there.
+    handshakes_until: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,23 @@ struct Numbered {
 }
 
 impl Neighbours {
+    /// A clock for handshakes that begins where that of the last process ended, or at the time if that is later.
+    pub(crate) fn start_clock(&mut self, now: Nanos) -> HandshakeClock {
+        let seconds = crate::clock::wall_seconds().max(self.handshakes_until);
+        self.handshakes_until = seconds + CLOCK_AHEAD;
+        HandshakeClock { set: now, seconds }
+    }
+
+    /// Moves the time on disk on if the clock comes near it; it must be kept then.
+    pub(crate) fn extend_clock(&mut self, clock: HandshakeClock, now: Nanos) -> bool {
+        let (seconds, _) = clock.at(now);
+        let near = seconds + CLOCK_AHEAD / 2 > self.handshakes_until;
+        if near {
+            self.handshakes_until = seconds + CLOCK_AHEAD;
+        }
+        near
+    }
+
     /// The number for a neighbour of a vswitch: the one it had, or the lowest free. Number 1 is the vswitch itself.
     ///
     /// `now`: wall clock, seconds. `None`: the scheme has no number left.
@@ -139,6 +159,17 @@ mod tests {
         assert_eq!(number(&mut neighbours, "d", 5_000 + QUARANTINE), Some(0));
         assert_eq!(number(&mut neighbours, "a", 5_000 + QUARANTINE), Some(5), "it came too late");
         assert_eq!(number(&mut neighbours, "b", 9_000), Some(3));
+    }
+
+    #[test]
+    fn handshakes_never_go_back_in_time() {
+        let mut neighbours = Neighbours::default();
+        let first = neighbours.start_clock(0);
+        assert!(!neighbours.extend_clock(first, 1_000_000_000_000));
+        assert!(neighbours.extend_clock(first, 2_000_000_000_000));
+        let last = first.at(2_000_000_000_000 + 1_700_000_000_000);
+        assert!(neighbours.clone().extend_clock(first, 3_900_000_000_000));
+        assert!(neighbours.start_clock(5).at(5) > last, "whatever the wall clock says");
     }
 
     #[test]

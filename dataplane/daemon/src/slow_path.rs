@@ -8,14 +8,17 @@ use crate::clock;
 use crate::counters::SharedCounters;
 use crate::tables::Tables;
 use crate::worker::{FromSlow, FromWorker, ToSlow};
+use crypt::noise::Tai64n;
 use dataplane_api::counters::{Bank as _, Layout, VifCounter};
 use dataplane_api::limits::BURST_MAX;
 use dataplane_api::status::{LinkStatus, SlowPathStatus};
-use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, VifId, VswitchId};
+use dataplane_api::{
+    DropReason, Handshake, LinkAddress, MacAddress, Nanos, Role, Secret, VifId, VswitchId,
+};
 use engine::slow_path::{Answer, PingId, Punted, Responder, deliver};
 use engine::{Punt, PuntKind, SessionNews, Stranger, Via};
 use io::{Depot, Frame, Pool};
-use node::links::{Command, LinkState, Links};
+use node::links::{Command, LinkState, Links, Moment, Traffic};
 use outbox::Outbox;
 use rand_core::UnwrapErr;
 use std::collections::HashMap;
@@ -117,6 +120,33 @@ pub(crate) struct SlowPath {
     pub(crate) sleeper: Sleeper,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) waiting: HashMap<PingId, u64>,
+    handshake_clock: HandshakeClock,
+    /// Own and peer station of the stranger's frame that is in work.
+    answering: (MacAddress, MacAddress),
+}
+
+/// Wall time for handshakes, which only ever goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandshakeClock {
+    /// CLOCK_MONOTONIC when it was set.
+    pub(crate) set: Nanos,
+    /// What it showed then, seconds since 1970.
+    pub(crate) seconds: u64,
+}
+
+impl HandshakeClock {
+    /// Seconds since 1970, and nanoseconds.
+    pub(crate) fn at(self, now: Nanos) -> (u64, u32) {
+        const SECOND: Nanos = 1_000_000_000;
+        let passed = now.saturating_sub(self.set);
+        (self.seconds + passed / SECOND, u32::try_from(passed % SECOND).unwrap_or(0))
+    }
+}
+
+fn moment(clock: HandshakeClock, random: &mut SystemRandom) -> Moment<'_> {
+    let now = clock::now();
+    let (seconds, nanos) = clock.at(now);
+    Moment { now, wall: Tai64n::from_unix(seconds, nanos), rng: random }
 }
 
 /// What a thread is made of besides what it makes itself.
@@ -124,6 +154,7 @@ pub(crate) struct SlowPath {
 pub(crate) struct Parts {
     pub(crate) tables: Reader<Tables>,
     pub(crate) seed: u64,
+    pub(crate) handshake_clock: HandshakeClock,
     pub(crate) counters: SharedCounters,
     pub(crate) workers: Vec<ToSlow>,
     /// By port: a worker that sends on it.
@@ -160,6 +191,8 @@ impl SlowPath {
             sleeper: parts.sleeper,
             stop: parts.stop,
             waiting: HashMap::new(),
+            handshake_clock: parts.handshake_clock,
+            answering: (MacAddress::default(), MacAddress::default()),
         }
     }
 
@@ -185,12 +218,16 @@ impl SlowPath {
 
     fn configure(&mut self) {
         let tables = self.tables.refresh();
-        self.configured.follow(tables, clock::now(), &mut self.random, &mut self.links);
+        let mut moment = moment(self.handshake_clock, &mut self.random);
+        self.configured.follow(tables, &mut moment, &mut self.links);
     }
 
     fn tend(&mut self) {
-        let Self { links, random, counters, .. } = self;
-        links.tick(clock::now(), random, |vif| counters.vif(vif, VifCounter::Opened));
+        let Self { links, random, counters, handshake_clock, .. } = self;
+        links.tick(&mut moment(*handshake_clock, random), |vif| Traffic {
+            opened: counters.vif(vif, VifCounter::Opened),
+            sent: counters.vif(vif, VifCounter::TxPackets),
+        });
     }
 
     fn punts(&mut self) -> usize {
@@ -213,7 +250,8 @@ impl SlowPath {
         let now = clock::now();
         let dropped = match kind {
             PuntKind::Handshake => {
-                self.links.handshake(now, &mut self.random, vif, frame.bytes()).err()
+                let mut moment = moment(self.handshake_clock, &mut self.random);
+                self.links.handshake(&mut moment, vif, frame.bytes()).err()
             }
             PuntKind::Router => Some(DropReason::NotControl),
             PuntKind::Control if self.is_link_pong(now, vif, frame.bytes()) => None,
@@ -260,12 +298,14 @@ impl SlowPath {
     }
 
     fn stranger(&mut self, stranger: Stranger<Frame<'static>>) {
-        let Stranger { frame, from, vswitch } = stranger;
-        let now = clock::now();
+        let Stranger { frame, from, stations, vswitch } = stranger;
+        let mut moment = moment(self.handshake_clock, &mut self.random);
         let taken = match vswitch {
-            Some(vswitch) => self.links.stranger(now, vswitch, from, frame.bytes()),
-            None => self.links.beacon(now, from, frame.bytes()),
+            Some(vswitch) => self.links.stranger(&mut moment, vswitch, from, frame.bytes()),
+            None => self.links.beacon(moment.now, from, frame.bytes()),
         };
+        self.answering = stations;
+        self.carry_out();
         if let Err(reason) = taken {
             let slot = match vswitch {
                 Some(vswitch) => self.layout.vswitch_drop(vswitch, reason),
@@ -281,7 +321,8 @@ impl SlowPath {
         match news {
             SessionNews::Confirmed { vif, epoch, id } => self.links.confirmed(now, vif, epoch, id),
             SessionNews::Old { vif, epoch, .. } => {
-                self.links.old(now, &mut self.random, vif, epoch)
+                let mut moment = moment(self.handshake_clock, &mut self.random);
+                self.links.old(&mut moment, vif, epoch)
             }
             // Wiped here, where nothing waits for it.
             SessionNews::Retired(session) => drop(session),
@@ -343,6 +384,9 @@ impl SlowPath {
                     self.outbox.change(vif, epoch, engine::SessionChangeKind::Drop(id))
                 }
                 Command::Beacon { vswitch, from, body } => self.outbox.beacon(vswitch, from, &body),
+                Command::Reply { vswitch, to, packet } => {
+                    self.outbox.reply(vswitch, to, self.answering, &packet)
+                }
             }
         }
         count

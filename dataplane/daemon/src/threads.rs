@@ -2,7 +2,7 @@
 
 use crate::counters::SharedCounters;
 use crate::plan::{Plan, PortPlan, SLOW_PATH_FRAMES, worker_id, workers_of};
-use crate::slow_path::{self, Observed, PingRequest, Report, SlowPath};
+use crate::slow_path::{self, HandshakeClock, Observed, PingRequest, Report, SlowPath};
 use crate::tables::Tables;
 use crate::taps::{RING_RECORDS, Seen, WorkerTap};
 use crate::worker::{self, Bell, Mesh, Parts, Queue, Stop, Worker};
@@ -35,6 +35,7 @@ pub(crate) struct Wiring<'a> {
     pub(crate) queues: Vec<Vec<Queue>>,
     /// Wakes the management thread.
     pub(crate) notify: &'a Arc<mio::Waker>,
+    pub(crate) handshake_clock: HandshakeClock,
 }
 
 /// The running threads, and the management thread's ends of what leads to them.
@@ -60,7 +61,7 @@ pub(crate) fn start(
     wiring: Wiring<'_>,
     published: (Publisher<Tables>, Vec<Reader<Tables>>),
 ) -> anyhow::Result<(Threads, Publisher<Tables>)> {
-    let Wiring { plan, counters, mut frames, queues, notify } = wiring;
+    let Wiring { plan, counters, mut frames, queues, notify, handshake_clock } = wiring;
     let (publisher, mut readers) = published;
     let count = plan.workers.len();
     let (bells, mut wakers): (Vec<Bell>, Vec<Waker>) =
@@ -79,6 +80,7 @@ pub(crate) fn start(
     let slow_path = SlowPath::new(slow_path::Parts {
         tables: readers.pop().context("a reader for the slow path")?,
         seed: crate::dataplane::seed(),
+        handshake_clock,
         counters,
         workers: slow,
         senders: plan.ports.iter().map(sender_of).collect(),

@@ -137,6 +137,8 @@ fn classify_udp(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) from: LinkAddress,
+    /// Own and peer address of the Ethernet header.
+    pub(crate) stations: (MacAddress, MacAddress),
     /// `None`: a beacon.
     pub(crate) vswitch: Option<VswitchId>,
     /// Where the session packet, or the beacon's body, begins.
@@ -151,6 +153,7 @@ pub(crate) fn caller(rules: &Rules, port: PortId, frame: &[u8]) -> Option<Caller
     let tag = header.vlan.filter(|vlan| *vlan != UNTAGGED);
     let vlan = tag.unwrap_or(UNTAGGED);
     let payload = frame.get(header.len()..)?;
+    let stations = (MacAddress(header.destination), MacAddress(header.source));
     let caller = match header.ethertype {
         ethernet::ETHERTYPE_CJDNS => {
             let len = eth_interface::parse(payload).ok()?;
@@ -162,16 +165,18 @@ pub(crate) fn caller(rules: &Rules, port: PortId, frame: &[u8]) -> Option<Caller
             }
             if header.destination == ethernet::BROADCAST {
                 let wanted = rules.beacons.contains(&(port, vlan)) && len >= beacon::BODY_LEN;
-                return wanted.then_some(Caller { from, vswitch: None, start, len });
+                return wanted.then_some(Caller { from, stations, vswitch: None, start, len });
             }
             let vswitch = *rules.listeners.get(&(port, vlan, OwnAddress::Mac(own)))?;
-            Caller { from, vswitch: Some(vswitch), start, len }
+            Caller { from, stations, vswitch: Some(vswitch), start, len }
         }
         ethernet::ETHERTYPE_IPV4 => {
-            udp_caller(rules, (port, tag), header.len(), ip::parse_v4(payload).ok()?, payload)?
+            let ip = ip::parse_v4(payload).ok()?;
+            udp_caller(rules, (port, tag), stations, header.len(), ip, payload)?
         }
         ethernet::ETHERTYPE_IPV6 => {
-            udp_caller(rules, (port, tag), header.len(), ip::parse_v6(payload).ok()?, payload)?
+            let ip = ip::parse_v6(payload).ok()?;
+            udp_caller(rules, (port, tag), stations, header.len(), ip, payload)?
         }
         _ => return None,
     };
@@ -183,6 +188,7 @@ pub(crate) fn caller(rules: &Rules, port: PortId, frame: &[u8]) -> Option<Caller
 fn udp_caller(
     rules: &Rules,
     (port, tag): (PortId, Option<u16>),
+    stations: (MacAddress, MacAddress),
     start: usize,
     header: ip::Header,
     packet: &[u8],
@@ -195,6 +201,7 @@ fn udp_caller(
     let vswitch = *rules.listeners.get(&at)?;
     Some(Caller {
         from: LinkAddress::Udp { port, vlan: tag, own, peer },
+        stations,
         vswitch: Some(vswitch),
         start: start + header.header_len + udp::HEADER_LEN,
         len: fields.payload_len,

@@ -3,7 +3,7 @@
 use crate::rules::NO_SLOT;
 use crate::sessions::SessionNews;
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::{LinkAddress, PortId, VifId, VswitchId, WorkerId};
+use dataplane_api::{LinkAddress, MacAddress, PortId, VifId, VswitchId, WorkerId};
 
 /// Frames that left the engine other than by a port. The worker empties it after each call.
 #[derive(Debug)]
@@ -93,6 +93,8 @@ pub struct Stranger<F> {
     pub frame: F,
     /// Where it came from, and to which address.
     pub from: LinkAddress,
+    /// Own and peer address of the Ethernet header that it came in: an answer goes back the way it came.
+    pub stations: (MacAddress, MacAddress),
     /// Whose address that is; `None`: everybody's, it is a beacon.
     pub vswitch: Option<VswitchId>,
 }

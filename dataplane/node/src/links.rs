@@ -18,20 +18,44 @@ mod supervision;
 
 pub use admission::Admission;
 pub use beacons::{BEACON_LOGIN, BeaconPort};
-pub use link::LinkState;
+pub use link::{LinkState, Traffic};
 pub use session::Kind;
 
-use crate::links::session::Session;
-use crypt::credential::{Credential, Credentials};
-use crypt::cryptoauth::Packet;
+use crypt::credential::{Credential, Credentials, User};
+use crypt::cryptoauth;
 use crypt::data::DataSession;
 use crypt::identity::Identity;
+use crypt::noise::{self, Gate, Tai64n};
+use dataplane_api::limiter::{Limit, Limiter};
 use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, VifId, VswitchId};
 use link::Link;
 use rand_core::CryptoRng;
+use session::{CALLING, Received, Session, refused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::key::PublicKey;
+
+/// When something happens, and what chance brings.
+pub struct Moment<'a> {
+    /// CLOCK_MONOTONIC.
+    pub now: Nanos,
+    /// By the wall, but never earlier than what was given before, restarts included: for Noise.
+    pub wall: Tai64n,
+    /// Unpredictable.
+    pub rng: &'a mut dyn CryptoRng,
+}
+
+impl std::fmt::Debug for Moment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moment")
+            .field("now", &self.now)
+            .field("wall", &self.wall)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Inits of strangers that are opened unseen, a second and at once; beyond that each must show a cookie.
+const UNSEEN_INITS: (u32, u32) = (20, 20);
 
 /// Callers whose first handshake was opened, and who wait for a vif.
 const CALLERS_MAX: usize = 4096;
@@ -143,6 +167,15 @@ pub enum Command {
         /// From the switch header on, as it arrived.
         packet: Vec<u8>,
     },
+    /// Send a session packet to where a stranger's came from.
+    Reply {
+        /// Whose address that was.
+        vswitch: VswitchId,
+        /// The stranger's, and ours.
+        to: LinkAddress,
+        /// The session packet.
+        packet: Vec<u8>,
+    },
     /// Broadcast the body of a beacon.
     Beacon {
         /// Whose it is.
@@ -168,6 +201,8 @@ pub enum Command {
 struct Caller {
     address: LinkAddress,
     session: Session,
+    /// What its handshake brought, for when there is a vif.
+    received: Option<Received>,
     since: Nanos,
 }
 
@@ -180,9 +215,27 @@ pub struct Links {
     by_key: BTreeMap<(VswitchId, PublicKey), VifId>,
     callers: BTreeMap<(VswitchId, PublicKey), Caller>,
     admission: Admission,
+    /// By vswitch: what stands before the Diffie-Hellman of Noise.
+    gates: BTreeMap<VswitchId, Gate>,
+    unseen_inits: Limiter,
     beacons: beacons::Beacons,
     supervision: supervision::Supervision,
     commands: Vec<Command>,
+}
+
+impl Newcomer {
+    fn logged_in(
+        node: &Node,
+        vswitch: VswitchId,
+        key: PublicKey,
+        address: LinkAddress,
+        user: &User,
+        kind: Kind,
+    ) -> Self {
+        let role = node.roles.get(user.name()).copied().unwrap_or_default();
+        let user = Some(user.name().to_owned());
+        Self { vswitch, key, address, user, handshake: kind.into(), role }
+    }
 }
 
 impl LinkConfig {
@@ -203,6 +256,8 @@ impl Links {
             by_key: BTreeMap::new(),
             callers: BTreeMap::new(),
             admission: Admission::new(seed),
+            gates: BTreeMap::new(),
+            unseen_inits: Limiter::default(),
             beacons: beacons::Beacons::default(),
             supervision: supervision::Supervision::new(seed),
             commands: Vec::new(),
@@ -218,13 +273,16 @@ impl Links {
     /// once, and a caller that has become one is answered.
     pub fn configure(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
         nodes: BTreeMap<VswitchId, Node>,
         links: Vec<LinkConfig>,
         beacons: &[(VswitchId, BeaconPort)],
     ) {
-        self.beacons.configure(now, beacons);
+        self.beacons.configure(moment.now, beacons);
+        let gate = |(vswitch, node): (&VswitchId, &Node)| {
+            Some((*vswitch, Gate::new(&node.identity.as_ref()?.public())))
+        };
+        self.gates = nodes.iter().filter_map(gate).collect();
         self.nodes = nodes;
         let mut before = std::mem::take(&mut self.links);
         self.by_key.clear();
@@ -245,11 +303,13 @@ impl Links {
             let caller = self.callers.remove(&key);
             let node = self.nodes.get(&config.vswitch);
             let identity = node.and_then(|node| node.identity.clone());
-            let mut link = Link::new(config, identity, now);
+            let mut link = Link::new(config, identity, moment.now);
+            let mut first = None;
             if let Some(caller) = caller.filter(|caller| caller.address == link.config.address) {
                 link.session = Some(caller.session);
+                first = caller.received;
             }
-            link.greet(now, rng, &mut self.supervision, &mut self.commands);
+            link.greet(moment, first, &mut self.supervision, &mut self.commands);
             self.links[at] = Some(Box::new(link));
         }
         for link in before.into_iter().flatten() {
@@ -265,18 +325,17 @@ impl Links {
     /// The name of its drop.
     pub fn handshake(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
         vif: VifId,
         packet: &[u8],
     ) -> Result<(), DropReason> {
         let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
         let link = link.ok_or(DropReason::LinkGone)?;
         let node = self.nodes.get(&link.config.vswitch).ok_or(DropReason::LinkGone)?;
-        if !link.may_handshake(now) {
+        if !link.may_handshake(moment.now) {
             return Err(DropReason::HandshakeLimited);
         }
-        link.receive(now, rng, node, packet, &mut self.supervision, &mut self.commands)
+        link.receive(moment, node, packet, &mut self.supervision, &mut self.commands)
     }
 
     /// A handshake packet from an address that no link has.
@@ -285,6 +344,19 @@ impl Links {
     /// The name of its drop.
     pub fn stranger(
         &mut self,
+        moment: &mut Moment<'_>,
+        vswitch: VswitchId,
+        address: LinkAddress,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        match Kind::of(packet) {
+            Kind::CryptoAuth => self.strange_hello(moment.now, vswitch, address, packet),
+            Kind::Noise => self.strange_init(moment, vswitch, address, packet),
+        }
+    }
+
+    fn strange_hello(
+        &mut self,
         now: Nanos,
         vswitch: VswitchId,
         address: LinkAddress,
@@ -292,45 +364,87 @@ impl Links {
     ) -> Result<(), DropReason> {
         let node = self.nodes.get(&vswitch).ok_or(DropReason::Stranger)?;
         let identity = node.identity.as_ref().ok_or(DropReason::Stranger)?;
-        let hello = Packet::parse(packet).map_err(|_refusal| DropReason::Handshake)?;
+        let hello = cryptoauth::Packet::parse(packet).map_err(refused)?;
         // Nothing but hashes and look-ups so far: who has no login costs no Diffie-Hellman.
-        let authorized = hello.authorize(&node.users, false);
-        let authorized = authorized.map_err(|_refusal| DropReason::Handshake)?;
+        let authorized = hello.authorize(&node.users, false).map_err(refused)?;
         let user = authorized.user().ok_or(DropReason::Handshake)?;
         let key = (vswitch, hello.sender);
-        if let Some(vif) = self.by_key.get(&key) {
-            let known = self.links.get(vif.index()).and_then(Option::as_ref);
-            // A recorded hello must not move a neighbour that is there, nor one that the spec says where it is.
-            if known.is_some_and(|link| !link.config.learned || link.is_alive(now)) {
-                return Err(DropReason::Handshake);
-            }
-        }
+        self.check_place(now, key)?;
         if !self.admission.admits(now, vswitch, user.serial(), &address) {
             return Err(DropReason::HandshakeLimited);
         }
         if let Some(caller) = self.callers.get_mut(&key).filter(|of| of.address == address) {
-            let received = caller.session.receive(identity, now, &hello, &authorized);
-            return received.map(drop).map_err(|_refusal| DropReason::Handshake);
+            let Session::CryptoAuth(handshake) = &mut caller.session else {
+                return Err(DropReason::Handshake);
+            };
+            let received = Session::receive_hello(handshake, identity, now, &hello, &authorized)?;
+            caller.received = Some(received);
+            return Ok(());
         }
-        let mut session =
-            Session::answering(identity, hello.sender).map_err(|_refusal| DropReason::Handshake)?;
-        session
-            .receive(identity, now, &hello, &authorized)
-            .map_err(|_refusal| DropReason::Handshake)?;
-        let newcomer = Newcomer {
-            vswitch,
-            key: hello.sender,
-            address,
-            user: Some(user.name().to_owned()),
-            handshake: Handshake::CryptoAuth,
-            role: node.roles.get(user.name()).copied().unwrap_or_default(),
-        };
-        self.take(now, Caller { address, session, since: now }, newcomer);
+        let handshake = cryptoauth::Handshake::new(identity, hello.sender, None);
+        let mut handshake = Box::new(handshake.map_err(refused)?);
+        let received = Session::receive_hello(&mut handshake, identity, now, &hello, &authorized)?;
+        let newcomer =
+            Newcomer::logged_in(node, vswitch, hello.sender, address, user, Kind::CryptoAuth);
+        let session = Session::CryptoAuth(handshake);
+        self.take(Caller { address, session, received: Some(received), since: now }, newcomer);
         Ok(())
     }
 
+    fn strange_init(
+        &mut self,
+        moment: &mut Moment<'_>,
+        vswitch: VswitchId,
+        address: LinkAddress,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let node = self.nodes.get(&vswitch).ok_or(DropReason::Stranger)?;
+        let identity = node.identity.as_ref().ok_or(DropReason::Stranger)?;
+        let noise::Message::Init(init) = noise::Message::parse(packet).map_err(refused)? else {
+            return Err(DropReason::Handshake);
+        };
+        let gate = self.gates.get_mut(&vswitch).ok_or(DropReason::Stranger)?;
+        let limit = Limit::new(UNSEEN_INITS.0, UNSEEN_INITS.1);
+        let loaded = !limit.is_some_and(|limit| self.unseen_inits.conforms(limit, moment.now));
+        let source = format!("{address:?}");
+        let admission = gate.admit(moment.now, moment.rng, source.as_bytes(), &init, loaded);
+        match admission.map_err(refused)? {
+            noise::Admission::Open => {}
+            noise::Admission::Reply(packet) => {
+                self.commands.push(Command::Reply { vswitch, to: address, packet });
+                return Err(DropReason::HandshakeLimited);
+            }
+        }
+        // The login is inside: all who speak Noise share one bucket.
+        if !self.admission.admits(moment.now, vswitch, u32::MAX, &address) {
+            return Err(DropReason::HandshakeLimited);
+        }
+        let opened = init.open(identity).map_err(refused)?;
+        let authorized = opened.authorize(&node.users, false).map_err(refused)?;
+        let user = authorized.user().ok_or(DropReason::Handshake)?;
+        self.check_place(moment.now, (vswitch, opened.peer))?;
+        let peer = noise::Peer::new(identity, opened.peer, None, CALLING, Tai64n::default());
+        let mut peer = Box::new(peer.map_err(refused)?);
+        let received = Session::respond(&mut peer, moment, &opened, &authorized)?;
+        let newcomer = Newcomer::logged_in(node, vswitch, opened.peer, address, user, Kind::Noise);
+        let (session, since) = (Session::Noise(peer), moment.now);
+        self.take(Caller { address, session, received: Some(received), since }, newcomer);
+        Ok(())
+    }
+
+    /// Whether somebody who is known may come from another place: a recorded handshake must not move a neighbour that
+    /// is there, nor one of whom the spec says where it is.
+    fn check_place(&self, now: Nanos, key: (VswitchId, PublicKey)) -> Result<(), DropReason> {
+        let known = self.by_key.get(&key).and_then(|vif| self.links.get(vif.index()));
+        match known.and_then(Option::as_ref) {
+            Some(link) if !link.config.learned || link.is_alive(now) => Err(DropReason::Handshake),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Keeps a caller until it is a vif.
-    fn take(&mut self, now: Nanos, caller: Caller, newcomer: Newcomer) {
+    fn take(&mut self, caller: Caller, newcomer: Newcomer) {
+        let now = caller.since;
         if self.callers.len() >= CALLERS_MAX {
             self.callers.retain(|_, caller| now.saturating_sub(caller.since) < CALLER_PATIENCE);
         }
@@ -348,10 +462,10 @@ impl Links {
     }
 
     /// The numbers of a link's keys run out.
-    pub fn old(&mut self, now: Nanos, rng: &mut dyn CryptoRng, vif: VifId, epoch: u8) {
+    pub fn old(&mut self, moment: &mut Moment<'_>, vif: VifId, epoch: u8) {
         let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
         if let Some(link) = link.filter(|link| link.config.epoch == epoch) {
-            link.renew(now, rng, &mut self.supervision, &mut self.commands);
+            link.renew(moment, &mut self.supervision, &mut self.commands);
         }
     }
 
@@ -364,19 +478,15 @@ impl Links {
     /// What is due: pings, hellos, beacons, what has been silent for too long. To be called every few milliseconds; each
     /// link is looked at once in a cycle of 1.024 s.
     ///
-    /// `opened`: how many packets of a vif its owner has opened, ever.
-    pub fn tick(
-        &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
-        mut opened: impl FnMut(VifId) -> u64,
-    ) {
+    /// `traffic`: what a vif's owner has counted.
+    pub fn tick(&mut self, moment: &mut Moment<'_>, mut traffic: impl FnMut(VifId) -> Traffic) {
+        let now = moment.now;
         self.send_beacons(now);
         let due = self.supervision.due(now, self.links.len());
         for at in due {
             let Some(link) = self.links.get_mut(at).and_then(Option::as_mut) else { continue };
-            let count = opened(link.config.vif);
-            link.tick(now, rng, count, &mut self.supervision, &mut self.commands);
+            let counted = traffic(link.config.vif);
+            link.tick(moment, counted, &mut self.supervision, &mut self.commands);
         }
         self.callers.retain(|_, caller| now.saturating_sub(caller.since) < CALLER_PATIENCE);
     }

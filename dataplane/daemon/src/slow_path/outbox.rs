@@ -3,13 +3,14 @@
 use super::{Outgoing, answer_in};
 use crate::plan::SLOW_PATH_FRAMES;
 use crate::worker::{FromSlow, FromWorker, ToSlow};
-use dataplane_api::{PortId, VifId, VswitchId};
+use dataplane_api::{LinkAddress, MacAddress, PortId, VifId, VswitchId};
 use engine::{Inject, Rules, SessionChange, SessionChangeKind, Via};
 use io::{Depot, Frame, Pool};
 use node::links::BeaconPort;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
-use wire::{eth_interface, ethernet};
+use wire::{eth_interface, ethernet, ip, udp};
 
 /// Things that may wait for room in the rings. Each is answered by a retry of whoever wanted it, so what does not fit is
 /// dropped; changes of sessions always fit.
@@ -113,6 +114,19 @@ impl Outbox {
         }
     }
 
+    /// Sends a session packet to where a stranger's frame came from, `stations` being its own and peer MAC address.
+    pub(super) fn reply(
+        &mut self,
+        vswitch: VswitchId,
+        to: LinkAddress,
+        stations: (MacAddress, MacAddress),
+        packet: &[u8],
+    ) {
+        if let Some(frame) = frame_to(to, stations, packet) {
+            self.send(Via::Port { vswitch, port: to.port() }, frame);
+        }
+    }
+
     /// Moves what waits into the rings, as far as there are room and frames.
     pub(super) fn flush(&mut self, rules: &Rules) -> usize {
         let mut moved = 0;
@@ -166,4 +180,43 @@ impl Outbox {
             self.frames.put(frame);
         }
     }
+}
+
+/// A whole frame with a session packet.
+fn frame_to(
+    to: LinkAddress,
+    (own, peer): (MacAddress, MacAddress),
+    packet: &[u8],
+) -> Option<Vec<u8>> {
+    let mut header = ethernet::Header {
+        destination: peer.0,
+        source: own.0,
+        vlan: to.vlan(),
+        ethertype: ethernet::ETHERTYPE_CJDNS,
+    };
+    let inner = match to {
+        LinkAddress::Ethernet { .. } => {
+            [&eth_interface::header(packet.len())?[..], packet].concat()
+        }
+        LinkAddress::Udp { own, peer, .. } => {
+            let mut datagram = [&[0; udp::HEADER_LEN][..], packet].concat();
+            let (own, peer) = ((own.ip(), own.port()), (peer.ip(), peer.port()));
+            if !udp::write(&mut datagram, own, peer) {
+                return None;
+            }
+            match (own.0, peer.0) {
+                (IpAddr::V4(own), IpAddr::V4(peer)) => {
+                    header.ethertype = ethernet::ETHERTYPE_IPV4;
+                    [&ip::header_v4(own, peer, datagram.len())?[..], &datagram].concat()
+                }
+                (IpAddr::V6(own), IpAddr::V6(peer)) => {
+                    header.ethertype = ethernet::ETHERTYPE_IPV6;
+                    [&ip::header_v6(own, peer, datagram.len())?[..], &datagram].concat()
+                }
+                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+            }
+        }
+    };
+    let mut frame = vec![0; header.len()];
+    header.write(&mut frame).then(|| [frame, inner].concat())
 }

@@ -1,12 +1,11 @@
 //! What the links must know of the rules in force.
 
-use super::SystemRandom;
 use crate::tables::Tables;
 use crypt::credential::Credentials;
-use dataplane_api::{BeaconMode, LoginSpec, Nanos, VswitchId};
+use dataplane_api::{BeaconMode, LoginSpec, VswitchId};
 use engine::{OwnAddress, VifInfo, VswitchInfo};
-use node::links::{BEACON_LOGIN, BeaconPort, LinkConfig, Links, Node};
-use rand_core::Rng as _;
+use node::links::{BEACON_LOGIN, BeaconPort, LinkConfig, Links, Moment, Node};
+use rand_core::CryptoRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::key::PublicKey;
@@ -28,13 +27,7 @@ pub(crate) struct Configured {
 
 impl Configured {
     /// Tells the links what changed, if something did.
-    pub(super) fn follow(
-        &mut self,
-        tables: &Tables,
-        now: Nanos,
-        random: &mut SystemRandom,
-        links: &mut Links,
-    ) {
+    pub(super) fn follow(&mut self, tables: &Tables, moment: &mut Moment<'_>, links: &mut Links) {
         let rules = &tables.rules;
         let same = self.edition == Some(rules.edition())
             && self.identities.as_ref().is_some_and(|of| Arc::ptr_eq(of, &tables.identities));
@@ -49,7 +42,10 @@ impl Configured {
         for vswitch in rules.vswitches() {
             let beacons = beacon_places(vswitch);
             let password = beacons.iter().any(|place| place.sends).then(|| {
-                *self.beacon_passwords.entry(vswitch.key).or_insert_with(|| beacon_password(random))
+                *self
+                    .beacon_passwords
+                    .entry(vswitch.key)
+                    .or_insert_with(|| beacon_password(moment.rng))
             });
             places.extend(beacons.into_iter().map(|place| (vswitch.id, place)));
             let known = self.users.remove(&vswitch.id);
@@ -72,7 +68,7 @@ impl Configured {
         }
         self.users = users;
         let configs = rules.vifs().filter_map(link_config).collect();
-        links.configure(now, random, nodes, configs, &places);
+        links.configure(moment, nodes, configs, &places);
     }
 }
 
@@ -121,7 +117,7 @@ fn credentials(logins: &[LoginSpec], beacon: Option<[u8; 20]>) -> Credentials {
     users
 }
 
-fn beacon_password(random: &mut SystemRandom) -> [u8; 20] {
+fn beacon_password(random: &mut dyn CryptoRng) -> [u8; 20] {
     let mut bytes = [0; BEACON_PASSWORD_LEN];
     random.fill_bytes(&mut bytes);
     let text = wire::key::base32_encode(&bytes);

@@ -36,6 +36,11 @@ fn comes_up(side: Side, handshake: Handshake) {
         links.len() == 2
             && links.iter().all(|link| link.state == "ESTABLISHED" && link.version == 22)
     });
+    let kind = match handshake {
+        Handshake::CryptoAuth => "crypto_auth",
+        Handshake::Noise => "noise",
+    };
+    assert!(line.middle.links().iter().all(|link| link.kind == kind));
     // Through the middle and back: labels as its vifs have them.
     let east = line.label_at_middle(&line.east);
     let path = line.west.path_over(east);
@@ -51,6 +56,16 @@ fn a_line_over_ethernet_comes_up_by_cryptoauth() {
 #[test]
 fn a_line_over_udp_comes_up_by_cryptoauth() {
     comes_up(Side::Udp, Handshake::CryptoAuth);
+}
+
+#[test]
+fn a_line_over_ethernet_comes_up_by_noise() {
+    comes_up(Side::Ethernet, Handshake::Noise);
+}
+
+#[test]
+fn a_line_over_udp_comes_up_by_noise() {
+    comes_up(Side::Udp, Handshake::Noise);
 }
 
 #[test]

@@ -288,8 +288,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 self.counts.port(port, PortCounter::Punted, 1);
                 frame.trim_front(caller.start);
                 frame.truncate(caller.len);
-                let Caller { from, vswitch, .. } = caller;
-                return call.out.strangers.push(Stranger { frame, from, vswitch });
+                let Caller { from, vswitch, stations, .. } = caller;
+                return call.out.strangers.push(Stranger { frame, from, stations, vswitch });
             }
         };
         self.counts.port_drop(port, reason, 1);

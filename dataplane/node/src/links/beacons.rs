@@ -1,10 +1,9 @@
 //! Beacons: how nodes on one wire meet. Source: CJDNS-WIRE.md §1.4.
 
-use super::{Caller, Command, Links, Newcomer, Session};
+use super::session::{CALLING, Session};
+use super::{Caller, Command, Kind, Links, Newcomer};
 use crypt::credential::Credential;
-use dataplane_api::{
-    DropReason, Handshake, LinkAddress, MacAddress, Nanos, PortId, Role, VswitchId,
-};
+use dataplane_api::{DropReason, LinkAddress, MacAddress, Nanos, PortId, Role, VswitchId};
 use std::collections::BTreeMap;
 use wire::beacon::Beacon;
 use wire::control::PROTOCOL_VERSION_MIN;
@@ -124,17 +123,19 @@ impl Links {
         {
             return;
         }
-        let Ok(session) = Session::calling(&identity, beacon.key, Some(credential)) else { return };
         let noise = beacon.version >= NOISE_VERSION;
+        let kind = if noise { Kind::Noise } else { Kind::CryptoAuth };
+        let session = Session::new(kind, &identity, beacon.key, Some(credential), CALLING);
+        let Some(session) = session else { return };
         let newcomer = Newcomer {
             vswitch,
             key: beacon.key,
             address,
             user: None,
-            handshake: if noise { Handshake::Noise } else { Handshake::CryptoAuth },
+            handshake: kind.into(),
             role: Role::default(),
         };
-        self.take(now, Caller { address, session, since: now }, newcomer);
+        self.take(Caller { address, session, received: None, since: now }, newcomer);
     }
 
     /// Neighbours of a vswitch that beacons made, and those about to be.

@@ -1,15 +1,13 @@
 //! One link: its session, and whether anybody is there.
 
-use super::session::{Out, Received, Session};
+use super::session::{Due, Out, Received, Session};
 use super::supervision::{FORGOTTEN, LAZY, SLOW_CYCLE, Supervision, UNRESPONSIVE};
-use super::{Command, Kind, LinkConfig, Node};
+use super::{Command, Kind, LinkConfig, Moment, Node};
 use crypt::credential::Credential;
-use crypt::cryptoauth::{Packet, State};
 use crypt::data::DataSession;
 use crypt::identity::Identity;
 use dataplane_api::limiter::{Limit, Limiter};
 use dataplane_api::{DropReason, Nanos, VifId};
-use rand_core::CryptoRng;
 use std::sync::Arc;
 use wire::control::PROTOCOL_VERSION_MIN;
 use wire::key::PublicKey;
@@ -35,13 +33,22 @@ pub(super) struct Link {
     heard: Nanos,
     /// Whether one came at all.
     met: bool,
-    /// Packets that the owner had opened when it was last asked; `None`: it was not.
-    opened: Option<u64>,
+    /// What the owner had counted when it was last asked; `None`: it was not.
+    traffic: Option<Traffic>,
     /// When the last ping was sent, whatever became of it.
     pinged: Option<Nanos>,
     /// Of the keys that a packet of the peer was opened with.
     current: Option<u32>,
     sessions: u64,
+}
+
+/// What the owner of a link has counted, ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Authentic packets received.
+    pub opened: u64,
+    /// Packets sent.
+    pub sent: u64,
 }
 
 /// What is observed of a link.
@@ -73,23 +80,35 @@ pub struct LinkState {
 
 impl Link {
     pub(super) fn new(config: LinkConfig, identity: Option<Arc<Identity>>, now: Nanos) -> Self {
-        let session = identity
-            .as_ref()
-            .and_then(|identity| Session::calling(identity, config.key, config.credential()).ok());
-        Self {
+        let mut link = Self {
             config,
-            session,
+            session: None,
             identity,
             limiter: Limiter::default(),
             version: 0,
             rtt: None,
             heard: now,
             met: false,
-            opened: None,
+            traffic: None,
             pinged: None,
             current: None,
             sessions: 0,
-        }
+        };
+        let kind = link.config.handshake.into();
+        link.session = link.identity.clone().and_then(|identity| link.new_session(&identity, kind));
+        link
+    }
+
+    fn new_session(&self, identity: &Identity, kind: Kind) -> Option<Session> {
+        // Noise's numbers of sessions start at 1: 0 looks like a handshake of CryptoAuth.
+        let number = self.config.vif.0 + 1;
+        Session::new(kind, identity, self.config.key, self.config.credential(), number)
+    }
+
+    /// The peer's protocol version; 0: not known yet.
+    fn version(&self) -> u32 {
+        let told = self.session.as_ref().and_then(Session::version);
+        if self.version != 0 { self.version } else { told.unwrap_or(0) }
     }
 
     /// Whether a link of the new rules is this one still.
@@ -125,12 +144,15 @@ impl Link {
     /// Calls the peer, or answers it where it called first.
     pub(super) fn greet(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
+        first: Option<Received>,
         supervision: &mut Supervision,
         commands: &mut Vec<Command>,
     ) {
-        self.ping(now, rng, supervision, commands);
+        match first {
+            Some(received) => self.take(moment, received, supervision, commands),
+            None => self.ping(moment, supervision, commands),
+        }
     }
 
     /// Whether the peer may have another handshake packet opened.
@@ -139,10 +161,13 @@ impl Link {
         limit.is_some_and(|limit| self.limiter.conforms(limit, now))
     }
 
+    /// Opens a handshake packet.
+    ///
+    /// A link keeps its kind of session for as long as somebody is there; a peer that comes back as another kind is
+    /// taken once its handshake proves that it is the peer. Source: CJDNS-INTEROP.md §2.5.
     pub(super) fn receive(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
         node: &Node,
         packet: &[u8],
         supervision: &mut Supervision,
@@ -150,28 +175,51 @@ impl Link {
     ) -> Result<(), DropReason> {
         let identity = self.identity.clone().ok_or(DropReason::Handshake)?;
         let session = self.session.as_mut().ok_or(DropReason::Handshake)?;
-        let packet = Packet::parse(packet).map_err(|_refusal| DropReason::Handshake)?;
-        let authorized = packet.authorize(&node.users, true);
-        let authorized = authorized.map_err(|_refusal| DropReason::Handshake)?;
-        let received = session
-            .receive(&identity, now, &packet, &authorized)
-            .map_err(|_refusal| DropReason::Handshake)?;
-        let Received { payload, keys, answer } = received;
-        let has_keys = keys.is_some();
+        let kind = Kind::of(packet);
+        let received = if session.kind() == kind {
+            session.receive(node, &identity, moment, packet)?
+        } else if self.is_alive(moment.now) {
+            return Err(DropReason::Handshake);
+        } else {
+            let mut other = self.new_session(&identity, kind).ok_or(DropReason::Handshake)?;
+            let received = other.receive(node, &identity, moment, packet)?;
+            self.session = Some(other);
+            self.current = None;
+            let (vif, epoch) = (self.config.vif, self.config.epoch);
+            commands.push(Command::Drop { vif, epoch, id: None });
+            received
+        };
+        self.take(moment, received, supervision, commands);
+        Ok(())
+    }
+
+    /// Does what a handshake packet asks for.
+    fn take(
+        &mut self,
+        moment: &mut Moment<'_>,
+        received: Received,
+        supervision: &mut Supervision,
+        commands: &mut Vec<Command>,
+    ) {
+        let Received { payload, keys, packet, answer } = received;
+        let may_send = keys.as_ref().is_some_and(|keys| keys.is_confirmed());
         self.install(keys, commands);
+        if let Some(packet) = packet {
+            let (vswitch, vif) = (self.config.vswitch, self.config.vif);
+            commands.push(Command::Handshake { vswitch, vif, packet });
+        }
         self.deliver(payload, commands);
         if answer {
-            let ping = supervision.ping(now, &self.config);
-            let out = self.session.as_mut().and_then(|session| session.answer(rng, &ping));
+            let ping = supervision.ping(moment.now, &self.config);
+            let out = self.session.as_mut().and_then(|session| session.answer(moment, &ping));
             if let Some(out) = out {
-                self.pinged = Some(now);
+                self.pinged = Some(moment.now);
                 self.send(out, ping, commands);
             }
-        } else if has_keys {
+        } else if may_send {
             // The peer waits for data, by which it knows that we have its key.
-            self.ping(now, rng, supervision, commands);
+            self.ping(moment, supervision, commands);
         }
-        Ok(())
     }
 
     /// Source: CJDNS-WIRE.md §2.2.8: of what comes in a handshake only what is for the node itself is looked at.
@@ -196,21 +244,21 @@ impl Link {
                 commands.push(Command::Handshake { vswitch, vif, packet });
             }
             Out::Data => commands.push(Command::Packet { vswitch, vif, packet: payload }),
+            Out::Wait => {}
         }
     }
 
     /// Sends a ping in whatever way it can go: that is what starts a handshake, and what shows that it is done.
     fn ping(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
         supervision: &mut Supervision,
         commands: &mut Vec<Command>,
     ) {
-        let ping = supervision.ping(now, &self.config);
-        if let Some(session) = &mut self.session {
-            let out = session.send(now, rng, &ping);
-            self.pinged = Some(now);
+        let ping = supervision.ping(moment.now, &self.config);
+        if let (Some(session), Some(identity)) = (&mut self.session, &self.identity) {
+            let out = session.send(identity, moment, &ping);
+            self.pinged = Some(moment.now);
             self.send(out, ping, commands);
         }
     }
@@ -227,14 +275,13 @@ impl Link {
 
     pub(super) fn renew(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
+        moment: &mut Moment<'_>,
         supervision: &mut Supervision,
         commands: &mut Vec<Command>,
     ) {
         if let Some(session) = &mut self.session {
             session.renew();
-            self.ping(now, rng, supervision, commands);
+            self.ping(moment, supervision, commands);
         }
     }
 
@@ -251,27 +298,42 @@ impl Link {
         true
     }
 
-    /// Once a cycle. `opened`: packets that the owner has opened, ever.
+    /// Once a cycle. `traffic`: what the owner has counted.
     pub(super) fn tick(
         &mut self,
-        now: Nanos,
-        rng: &mut dyn CryptoRng,
-        opened: u64,
+        moment: &mut Moment<'_>,
+        traffic: Traffic,
         supervision: &mut Supervision,
         commands: &mut Vec<Command>,
     ) {
-        if self.opened.replace(opened).is_some_and(|before| before != opened) {
+        let now = moment.now;
+        let before = self.traffic.replace(traffic).unwrap_or(traffic);
+        if traffic.opened != before.opened {
             self.heard = now;
             self.met = true;
-            if let (Some(session), Some(id)) = (&mut self.session, self.current) {
+        }
+        let (vswitch, vif, epoch) = (self.config.vswitch, self.config.vif, self.config.epoch);
+        if let (Some(session), Some(identity)) = (&mut self.session, &self.identity) {
+            if traffic.sent != before.sent {
+                session.sent(now);
+            }
+            if let Some(id) = self.current.filter(|_| traffic.opened != before.opened) {
                 session.opened(id, now);
             }
-        }
-        let (vif, epoch) = (self.config.vif, self.config.epoch);
-        let dropped = self.session.as_mut().map(|session| session.poll(now));
-        for id in dropped.into_iter().flatten() {
-            self.current.take_if(|current| *current == id);
-            commands.push(Command::Drop { vif, epoch, id: Some(id) });
+            for due in session.poll(identity, moment) {
+                match due {
+                    Due::Drop(id) => {
+                        self.current.take_if(|current| *current == id);
+                        commands.push(Command::Drop { vif, epoch, id: Some(id) });
+                    }
+                    Due::Handshake(packet) => {
+                        commands.push(Command::Handshake { vswitch, vif, packet });
+                    }
+                    Due::KeepAlive => {
+                        commands.push(Command::Packet { vswitch, vif, packet: Vec::new() });
+                    }
+                }
+            }
         }
         let silent = now.saturating_sub(self.heard);
         if self.config.learned && silent >= FORGOTTEN {
@@ -281,26 +343,19 @@ impl Link {
         // A peer that is gone is asked seldom.
         let interval = if silent >= UNRESPONSIVE && self.met { SLOW_CYCLE } else { LAZY };
         let pinged = self.pinged.map_or(Nanos::MAX, |pinged| now.saturating_sub(pinged));
-        if silent >= LAZY && pinged >= interval || self.version == 0 && pinged >= LAZY {
-            self.ping(now, rng, supervision, commands);
+        if silent >= LAZY && pinged >= interval || self.version() == 0 && pinged >= LAZY {
+            self.ping(moment, supervision, commands);
         }
     }
 
     pub(super) fn state(&self, now: Nanos) -> LinkState {
         let silent = self.met.then(|| now.saturating_sub(self.heard));
-        let incompatible = self.version != 0 && self.version < PROTOCOL_VERSION_MIN;
+        let incompatible = (1..PROTOCOL_VERSION_MIN).contains(&self.version());
         let state = match &self.session {
             None => "NO_KEY",
             Some(_) if incompatible => "INCOMPATIBLE",
             Some(_) if silent.is_some_and(|silent| silent >= UNRESPONSIVE) => "UNRESPONSIVE",
-            Some(session) => match session.state() {
-                State::Init => "INIT",
-                State::SentHello => "SENT_HELLO",
-                State::ReceivedHello => "RECEIVED_HELLO",
-                State::SentKey => "SENT_KEY",
-                State::ReceivedKey => "RECEIVED_KEY",
-                State::Established => "ESTABLISHED",
-            },
+            Some(session) => session.state(),
         };
         LinkState {
             vif: self.config.vif,
@@ -310,7 +365,7 @@ impl Link {
             kind: self.session.as_ref().map(Session::kind),
             state,
             up: state == "ESTABLISHED",
-            version: self.version,
+            version: self.version(),
             rtt: self.rtt,
             silent,
             sessions: self.sessions,

@@ -18,11 +18,14 @@ fn main() {
     let labels: Value = serde_json::from_str(&read("labels.json").1).unwrap();
     let ctrl: Value = serde_json::from_str(&read("ctrl.json").1).unwrap();
     let session: Value = serde_json::from_str(&read("session.json").1).unwrap();
+    let crypto: Value = serde_json::from_str(&read("crypto.json").1).unwrap();
     wire_formats(&labels, &ctrl, &session);
     burst(&labels, &ctrl);
     control_messages(&ctrl);
     protocol();
     spec();
+    handshakes(&crypto);
+    sessions();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -253,4 +256,70 @@ fn spec() {
         "forms-ambiguous",
         forms(&format!("{}, {}", form(3, 1, 1), form(8, 2, 3))).as_bytes(),
     );
+}
+
+/// The handshake packets of recorded sessions, which the target's box opens, and some that it should not.
+fn handshakes(crypto: &Value) {
+    for (list, prefix) in [("cryptoauth_sessions", "cryptoauth"), ("noise_sessions", "noise")] {
+        for (index, session) in crypto[list].as_array().unwrap().iter().enumerate() {
+            for (place, bytes) in
+                rows(&session["transcript"], 4, "packet").iter().take(4).enumerate()
+            {
+                save("handshake", &format!("{prefix}-{index}-{place}"), bytes);
+            }
+        }
+    }
+    for name in ["cookie_reply", "retry_init_packet"] {
+        let bytes = hex(crypto["noise_cookie"][name].as_str().unwrap());
+        save("handshake", name, &bytes);
+    }
+    let hello = hex(crypto["cryptoauth_sessions"][0]["transcript"][0]["packet"].as_str().unwrap());
+    let mut unknown = hello.clone();
+    unknown[4] = 3;
+    save("handshake", "auth-type-3", &unknown);
+    unknown[4] = 0;
+    save("handshake", "no-login", &unknown);
+    save("handshake", "additional", &[0, 2, 0, 0, 3, 4, 22, 0, 0, 0, 1, 8, 3, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+/// See `fuzz_targets::session` for the operations.
+fn sessions() {
+    let (a, b) = (0, 1);
+    let run = |ops: &[(u8, u8)]| -> Vec<u8> {
+        ops.iter().flat_map(|(op, argument)| step(*op, *argument, &[])).collect()
+    };
+    let (send, arrive, bend, bytes, wait, restart) = (0, 4, 8, 10, 12, 14);
+    let established = [
+        (send | a, 0),
+        (arrive | a, 0),
+        (send | b, 0),
+        (arrive | b, 0),
+        (send | a, 0),
+        (arrive | a, 1),
+    ];
+    save("session", "established", &run(&established));
+    let crossing = [(send | a, 0), (send | b, 0), (arrive | b, 0), (arrive | a, 0)];
+    save("session", "crossing", &run(&crossing));
+    let mut replays = established.to_vec();
+    replays.extend([
+        (restart | a, 0),
+        (arrive | a, 0),
+        (arrive | b, 0),
+        (wait, 8),
+        (arrive | a, 1),
+    ]);
+    replays.extend([
+        (send | b, 0),
+        (arrive | b, 1),
+        (wait, 250),
+        (arrive | a, 0),
+        (restart | b, 0),
+    ]);
+    save("session", "replays", &run(&replays));
+    let mut bent = run(&established);
+    bent.extend(step(bend | a, 0, &[0, 0, 0, 1]));
+    bent.extend(step(bend | a, 0, &[0, 0, 0, 2, 1]));
+    bent.extend(step(bytes | a, 0, &[0xff; 24]));
+    bent.extend(step(bytes | b, 0, &[0; 130]));
+    save("session", "bent", &bent);
 }

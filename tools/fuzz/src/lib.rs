@@ -6,15 +6,19 @@
 
 mod burst;
 mod control;
+mod handshake;
 mod input;
 mod protocol;
 mod rig;
+mod session;
 mod spec;
 mod wire_formats;
 
 pub use burst::burst;
 pub use control::control;
+pub use handshake::handshake;
 pub use protocol::protocol;
+pub use session::session;
 pub use spec::spec;
 pub use wire_formats::wire_formats;
 
@@ -25,7 +29,9 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("burst", burst),
     ("control", control),
+    ("handshake", handshake),
     ("protocol", protocol),
+    ("session", session),
     ("spec", spec),
     ("wire_formats", wire_formats),
 ];

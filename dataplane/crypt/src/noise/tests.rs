@@ -190,7 +190,7 @@ fn a_client_that_forgot_its_password_is_taken_for_who_it_is() {
 fn a_loaded_responder_wants_its_cookie_first() {
     let mut ends = Ends::new();
     let init = ends.dial();
-    let mut admit = |ends: &mut Ends, source: &[u8], init: &[u8]| {
+    let admit = |ends: &mut Ends, source: &[u8], init: &[u8]| {
         ends.gate.admit(ends.now, &mut ends.rng, source, &init_of(init), true)
     };
     let Ok(Admission::Reply(reply)) = admit(&mut ends, b"here", &init) else { panic!("a reply") };

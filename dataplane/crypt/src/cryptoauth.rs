@@ -19,17 +19,10 @@ pub use packet::{Auth, Authorized, Packet, Stage};
 
 /// Bytes of a handshake packet before its payload.
 pub const HANDSHAKE_LEN: usize = 120;
-/// Bytes of a data packet before its text.
-pub const DATA_LEN: usize = 20;
 /// Number of the first data packet of an initiator; what is below is a handshake's stage.
 pub const FIRST_NONCE: u32 = 4;
 /// Number of the first data packet of a responder: it counts its own handshake packets, and three more.
 pub const FIRST_NONCE_RESPONDER: u32 = 6;
-/// A session may not send a packet of this number or above.
-pub const NONCE_MAX: u32 = 0xffff_fff0;
-/// A session that has sent so many packets asks for its successor, so that it is there before [`NONCE_MAX`] is reached.
-pub const RENEW_AT: u32 = 0xe000_0000;
-
 /// How far a session is. Source: CJDNS-WIRE.md §2.2.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {

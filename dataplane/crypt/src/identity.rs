@@ -13,6 +13,7 @@ use sha2::Sha512;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
+use subtle::ConstantTimeEq;
 use wire::key::PublicKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -63,7 +64,7 @@ impl SecretKey {
     #[must_use]
     pub fn agree(&self, public: &PublicKey) -> Option<Zeroizing<[u8; 32]>> {
         let shared = Zeroizing::new(MontgomeryPoint(public.0).mul_clamped(self.0).to_bytes());
-        (*shared != [0; 32]).then_some(shared)
+        (!bool::from(shared.ct_eq(&[0; 32]))).then_some(shared)
     }
 
     /// 64 hexadecimal digits, as in configurations.

@@ -23,8 +23,6 @@ pub use timestamp::Tai64n;
 
 /// The word before a handshake message, where data has the receiver's index.
 pub const CONTROL: [u8; 4] = [0xff; 4];
-/// Bytes of a data packet besides its text: index and counter before, tag behind.
-pub const DATA_LEN: usize = 24;
 /// The protocol version that we tell.
 pub const PROTOCOL_VERSION: u32 = 22;
 

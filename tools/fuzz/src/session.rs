@@ -88,7 +88,7 @@ impl World {
         self.sent += 1;
         let payload = self.sent.to_be_bytes();
         let packet = self.sessions[side].send(self.now, &mut self.rng, &payload);
-        assert!(packet.len() >= payload.len() + crypt::cryptoauth::DATA_LEN);
+        assert!(packet.len() >= payload.len() + crypt::data::CRYPTOAUTH_HEAD_LEN);
         self.packets[side].push(packet);
         self.sent
     }

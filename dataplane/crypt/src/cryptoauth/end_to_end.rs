@@ -4,9 +4,9 @@
 
 use super::handshake::{Handshake, NewKeys};
 use super::packet::{Authorized, Packet};
-use super::{DATA_LEN, FIRST_NONCE, NONCE_MAX, Refusal, State, data_nonce};
+use super::{FIRST_NONCE, Refusal, State, data_nonce};
 use crate::credential::Credential;
-use crate::data::{DataKeys, Framing};
+use crate::data::{CRYPTOAUTH_HEAD_LEN, DataKeys, Framing, NUMBER_END};
 use crate::identity::Identity;
 use crate::replay::ReplayWindow;
 use crate::secretbox::{self, Key};
@@ -145,7 +145,7 @@ impl EndToEnd {
     }
 
     fn receive_data(&mut self, now: u64, number: u32, sealed: &[u8]) -> Result<Payload, Refusal> {
-        if sealed.len() < DATA_LEN - 4 {
+        if sealed.len() < secretbox::TAG_LEN {
             return Err(Refusal::TooShort);
         }
         if self.halves.is_empty() {
@@ -194,7 +194,7 @@ impl EndToEnd {
             self.drop_dead();
         }
         // Source: CJDNS-WIRE.md §2.2.7, the last sentence.
-        if self.halves.iter().any(|half| half.next >= NONCE_MAX) {
+        if self.halves.iter().any(|half| half.next >= NUMBER_END) {
             self.reset();
         }
     }
@@ -234,7 +234,7 @@ impl DataHalf {
     fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
         let number = self.next;
         self.next += 1;
-        let mut packet = Vec::with_capacity(DATA_LEN + payload.len());
+        let mut packet = Vec::with_capacity(CRYPTOAUTH_HEAD_LEN + payload.len());
         packet.extend(number.to_be_bytes());
         let nonce = data_nonce(number, self.initiator);
         secretbox::seal(&self.key, &nonce, &[payload], &mut packet);

@@ -423,7 +423,7 @@ impl Handshake {
         true
     }
 
-    /// The current keys have sent [`super::RENEW_AT`] packets: hellos go out beside them from now on.
+    /// The numbers of the current keys end soon ([`crate::data::NUMBER_OLD`]): hellos go out beside them from now on.
     pub fn renew(&mut self) {
         self.renewing = self.current.is_some();
     }

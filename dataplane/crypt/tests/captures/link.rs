@@ -4,7 +4,7 @@ use crate::lab::{Capture, Frame};
 use dataplane_crypt::aead::{Aead, Job};
 use dataplane_crypt::credential::{Credential, Credentials};
 use dataplane_crypt::cryptoauth::{Handshake, Outbound, Packet};
-use dataplane_crypt::data::{DataKeys, Framing};
+use dataplane_crypt::data::{DataKeys, Framing, NOISE_HEAD_LEN, TAG_LEN};
 use dataplane_crypt::identity::Identity;
 use dataplane_crypt::noise::{self, Message, Peer, Tai64n};
 use dataplane_crypt::test_rng::TestRng;
@@ -273,7 +273,7 @@ impl<'a> Link<'a> {
                     let nonce = counter.into();
                     let mut jobs = [Job { key: &keys.receive, nonce, packet: &mut packet[8..] }];
                     let opened = self.aead.open_chacha(&mut jobs);
-                    let empty = packet.len() == noise::DATA_LEN;
+                    let empty = packet.len() == NOISE_HEAD_LEN + TAG_LEN;
                     (opened, Kind::NoiseData { counter, empty }, 8..packet.len() - 16)
                 }
                 Framing::Noise { .. } => continue,

@@ -26,6 +26,7 @@ fn main() {
     spec();
     handshakes(&crypto);
     sessions();
+    noise_sessions();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -322,4 +323,27 @@ fn sessions() {
     bent.extend(step(bytes | a, 0, &[0xff; 24]));
     bent.extend(step(bytes | b, 0, &[0; 130]));
     save("session", "bent", &bent);
+}
+
+/// See `fuzz_targets::noise_session` for the operations.
+fn noise_sessions() {
+    let (a, b) = (0, 1);
+    let run = |ops: &[(u8, u8)]| -> Vec<u8> {
+        ops.iter().flat_map(|(op, argument)| step(*op, *argument, &[])).collect()
+    };
+    let (send, initiate, arrive, bend, bytes, wait, restart) = (0, 2, 4, 8, 10, 12, 14);
+    let established =
+        [(send | a, 0), (arrive | a, 0), (arrive | b, 0), (arrive | a, 1), (send | b, 0)];
+    save("noise_session", "established", &run(&established));
+    let crossing = [(initiate | a, 0), (initiate | b, 0), (arrive | b, 0), (arrive | a, 0)];
+    save("noise_session", "crossing", &run(&crossing));
+    let mut rekey = established.to_vec();
+    rekey.extend([(wait, 121), (arrive | a, 2), (arrive | b, 2), (wait, 60), (send | b, 0)]);
+    rekey.extend([(restart | b, 0), (arrive | a, 0), (send | a, 0), (wait, 200)]);
+    save("noise_session", "rekey", &run(&rekey));
+    let mut bent = step(bytes | a, 1, &[0xff; 60]);
+    bent.extend(run(&established));
+    bent.extend(step(bend | a, 0, &[0, 0, 0, 0, 2]));
+    bent.extend(step(bend | b, 0, &[0, 0, 0, 0, 0, 0, 0, 0, 1]));
+    save("noise_session", "loaded-and-bent", &bent);
 }

@@ -8,6 +8,7 @@ mod burst;
 mod control;
 mod handshake;
 mod input;
+mod noise_session;
 mod protocol;
 mod rig;
 mod session;
@@ -17,6 +18,7 @@ mod wire_formats;
 pub use burst::burst;
 pub use control::control;
 pub use handshake::handshake;
+pub use noise_session::noise_session;
 pub use protocol::protocol;
 pub use session::session;
 pub use spec::spec;
@@ -30,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("burst", burst),
     ("control", control),
     ("handshake", handshake),
+    ("noise_session", noise_session),
     ("protocol", protocol),
     ("session", session),
     ("spec", spec),

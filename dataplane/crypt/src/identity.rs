@@ -60,7 +60,7 @@ impl SecretKey {
 
     /// X25519 with a public key. `None`: the result is zero, whatever the private key is, so that it is no secret.
     ///
-    /// Cost: some 40 µs.
+    /// Cost: some 50 µs.
     #[must_use]
     pub fn agree(&self, public: &PublicKey) -> Option<Zeroizing<[u8; 32]>> {
         let shared = Zeroizing::new(MontgomeryPoint(public.0).mul_clamped(self.0).to_bytes());

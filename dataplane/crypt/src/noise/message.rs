@@ -356,7 +356,7 @@ pub(super) fn init(
     sender_index: u32,
     timestamp: Tai64n,
     lookup: Option<Lookup>,
-) -> Option<(Vec<u8>, Symmetric)> {
+) -> (Vec<u8>, Symmetric) {
     let mut packet = Vec::with_capacity(INIT_LEN + 64);
     packet.extend(CONTROL);
     packet.extend(1_u32.to_le_bytes());
@@ -365,12 +365,13 @@ pub(super) fn init(
     packet.extend(public.0);
     let mut symmetric = Symmetric::new(peer);
     symmetric.mix_ephemeral(&public);
-    let key = symmetric.mix_shared_for_key(&ephemeral.agree(peer)?);
+    // The peer's key is no point of small order: `permanent` was agreed with it on something.
+    let key = symmetric.mix_shared_for_key(&ephemeral.agree(peer).unwrap_or_default());
     packet.extend(symmetric.seal(&key, &identity.public().0));
     let key = symmetric.mix_shared_for_key(permanent);
     packet.extend(symmetric.seal(&key, &timestamp.0));
     packet.extend(symmetric.seal_apart(&key, &Additional::of(lookup)));
-    Some((packet, symmetric))
+    (packet, symmetric)
 }
 
 #[cfg(test)]

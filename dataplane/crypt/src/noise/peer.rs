@@ -230,10 +230,8 @@ impl Peer {
         let index = self.give_index(self.session);
         let ephemeral = SecretKey::random(rng);
         let lookup = self.credential.as_ref().map(Credential::noise_lookup);
-        let made =
+        let (mut packet, symmetric) =
             init(identity, &self.peer, &self.permanent, &ephemeral, index, timestamp, lookup);
-        // The peer's key is no point of small order: `Self::new` agreed with it on something.
-        let Some((mut packet, symmetric)) = made else { return Vec::new() };
         self.sent_timestamp = timestamp;
         self.cookie.take_if(|(_, since)| now.saturating_sub(*since) >= COOKIE_NS);
         let cookie = self.cookie.as_ref().map(|(cookie, _)| cookie);
@@ -251,7 +249,8 @@ impl Peer {
     ///
     /// Our index has the upper bits of the peer's, because a stock initiator looks its own session up by them
     /// (CJDNS-WIRE.md §2.3.6 a): tell sessions apart by link and index. An init without login is answered with the
-    /// password that is known of the peer (§2.3.6 b).
+    /// password with which we log in there, because a stock server uses that (§2.3.6 b); where we log in with none, with
+    /// none, because then the peer is a client that has none, or has lost it.
     ///
     /// # Errors
     /// [`Refusal::WrongKey`] if it is another peer's, [`Refusal::OldTimestamp`], [`Refusal::ZeroKey`]; nothing is changed
@@ -273,7 +272,7 @@ impl Peer {
         let with_ephemeral = ephemeral.agree(&opened.ephemeral).ok_or(Refusal::ZeroKey)?;
         let with_permanent = ephemeral.agree(&self.peer).ok_or(Refusal::ZeroKey)?;
         let user_psk = authorized.user().map(|user| Zeroizing::new(*user.psk()));
-        let psk = user_psk.clone().unwrap_or_else(|| self.known_psk());
+        let psk = user_psk.clone().or_else(|| self.own_psk()).unwrap_or_default();
 
         let own_index = self.give_index(opened.sender_index);
         let public = ephemeral.public();
@@ -342,8 +341,10 @@ impl Peer {
     /// A stock client which gets an init without login forgets its password and answers without one (CJDNS-WIRE.md
     /// §2.3.6 b). So a peer which logged in before, and to which we send no login, may do without.
     fn open_response(&self, symmetric: &Symmetric, response: &Response<'_>) -> Option<Symmetric> {
-        let without = self.credential.is_none().then(Key::default);
-        [Some(self.known_psk()), without].into_iter().flatten().find_map(|psk| {
+        let (own, user) = (self.own_psk(), self.user_psk.clone());
+        let without = own.is_none().then(Key::default);
+        let user = user.filter(|_| own.is_none());
+        [own, user, without].into_iter().flatten().find_map(|psk| {
             let mut symmetric = symmetric.clone();
             let key = symmetric.mix_psk(&psk);
             symmetric.open(&key, response.nothing).map(|_nothing| symmetric)
@@ -462,10 +463,9 @@ impl Peer {
         self.initiated = None;
     }
 
-    /// The password that is known of the peer: ours there, else its here.
-    fn known_psk(&self) -> Key {
-        let ours = self.credential.as_ref().map(|credential| Zeroizing::new(*credential.psk()));
-        ours.or_else(|| self.user_psk.clone()).unwrap_or_default()
+    /// Of what we log in with.
+    fn own_psk(&self) -> Option<Key> {
+        self.credential.as_ref().map(|credential| Zeroizing::new(*credential.psk()))
     }
 
     /// The next index with these upper bits that is free on this link and not one of the reserved ones.

@@ -187,6 +187,16 @@ fn a_client_that_forgot_its_password_is_taken_for_who_it_is() {
 }
 
 #[test]
+fn a_client_that_lost_its_password_is_answered_without() {
+    let mut ends = Ends::new();
+    ends.establish();
+    ends.dialler.log_in_with(None);
+    let init = ends.dial();
+    let (response, theirs) = ends.answer(&init, true).unwrap();
+    assert_eq!(ends.take(&response).unwrap().send, theirs.receive);
+}
+
+#[test]
 fn a_loaded_responder_wants_its_cookie_first() {
     let mut ends = Ends::new();
     let init = ends.dial();

@@ -13,6 +13,7 @@ use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 use ping::Pings;
 use std::collections::BTreeMap;
 use wire::control::{self, kind};
+use wire::key::PublicKey;
 use wire::switch::Header;
 
 /// A packet to send.
@@ -68,10 +69,22 @@ pub fn deliver(rules: &Rules, vif: VifId, packet: &mut [u8]) -> bool {
     is_for_self && switch::judge(rules, from, packet) == Judgement::Delivered
 }
 
+/// The route server that a vswitch uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supernode {
+    /// Its key.
+    pub key: PublicKey,
+    /// Its protocol version.
+    pub version: u32,
+    /// From the vswitch's router; [`wire::label::SELF`] where the vswitch is it.
+    pub path: u64,
+}
+
 /// Answers for all vswitches.
 #[derive(Debug)]
 pub struct Responder {
     pings: Pings,
+    supernodes: BTreeMap<VswitchId, Supernode>,
     answered: BTreeMap<u16, u64>,
     errors: BTreeMap<u32, u64>,
     drops: BTreeMap<DropReason, u64>,
@@ -82,7 +95,15 @@ impl Responder {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (answered, errors, drops) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { pings: Pings::new(seed), answered, errors, drops }
+        Self { pings: Pings::new(seed), supernodes: BTreeMap::new(), answered, errors, drops }
+    }
+
+    /// What a vswitch says from now on when it is asked for its route server. `None`: that it has none.
+    pub fn set_supernode(&mut self, vswitch: VswitchId, supernode: Option<Supernode>) {
+        match supernode {
+            Some(supernode) => self.supernodes.insert(vswitch, supernode),
+            None => self.supernodes.remove(&vswitch),
+        };
     }
 
     /// The answer to a punted packet.
@@ -181,7 +202,8 @@ impl Responder {
         if message.kind == kind::PONG {
             return self.pings.pong(now, vswitch.id, message.body);
         }
-        let bytes = reply::reply(rules, vswitch, path_back, message)?;
+        let supernode = self.supernodes.get(&vswitch.id);
+        let bytes = reply::reply(rules, vswitch, supernode, path_back, message)?;
         Ok(Answer::Send(Outgoing { bytes, via: Via::Router(vswitch.id) }))
     }
 }

@@ -1,5 +1,6 @@
 //! Replies, byte for byte. Source: WIRE §5.2.
 
+use super::Supernode;
 use crate::rules::{LinkInfo, Rules, VswitchInfo};
 use dataplane_api::DropReason;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ const KBPS_UNKNOWN: u32 = u32::MAX;
 pub(super) fn reply(
     rules: &Rules,
     vswitch: &VswitchInfo,
+    supernode: Option<&Supernode>,
     path_back: u64,
     query: Message<'_>,
 ) -> Result<Vec<u8>, DropReason> {
@@ -43,14 +45,7 @@ pub(super) fn reply(
             let (query, opaque) = split::<GetSnode>(query.body)?;
             check_magic(&query.head, magic::SNODE_QUERY)?;
             check_version(&query.head)?;
-            // The vswitch has no supernode of its own.
-            let body = GetSnode {
-                head: head(magic::SNODE_REPLY),
-                snode_version: U32::ZERO,
-                kbps: U32::new(KBPS_UNKNOWN),
-                snode_key: [0; 32],
-                path: U64::ZERO,
-            };
+            let body = supernode_for(vswitch, supernode, path_back);
             Ok(control::packet(header, kind::GET_SNODE_REPLY, &body, opaque))
         }
         kind::RPATH => {
@@ -68,6 +63,19 @@ pub(super) fn reply(
             Ok(control::packet(header, kind::LLADDR_REPLY, &body, opaque))
         }
         _ => Err(DropReason::ControlType),
+    }
+}
+
+//= WIRE §4.5: the path is as wide at its start as the asker needs for the way back
+fn supernode_for(vswitch: &VswitchInfo, supernode: Option<&Supernode>, asker: u64) -> GetSnode {
+    let told = supernode
+        .and_then(|supernode| Some((supernode, vswitch.scheme.label_for(supernode.path, asker)?)));
+    GetSnode {
+        head: head(magic::SNODE_REPLY),
+        snode_version: told.map_or(U32::ZERO, |(supernode, _)| U32::new(supernode.version)),
+        kbps: U32::new(KBPS_UNKNOWN),
+        snode_key: told.map_or([0; 32], |(supernode, _)| supernode.key.0),
+        path: told.map_or(U64::ZERO, |(_, path)| U64::new(path)),
     }
 }
 

@@ -32,6 +32,7 @@ use peers::Peers;
 use rand_core::CryptoRng;
 use sessions::{Nothing, Received, Sessions};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use supernode::{Hunt, Stage};
 use wire::control::{self, GetSnode, PROTOCOL_VERSION, Rpath, kind, magic};
 use wire::key::PublicKey;
@@ -175,7 +176,7 @@ pub struct RouterStatus {
 /// The router of one vswitch.
 #[derive(Debug)]
 pub struct Router {
-    identity: Identity,
+    identity: Arc<Identity>,
     address: Ipv6Addr,
     scheme: Scheme,
     servers: RouteServers,
@@ -231,7 +232,7 @@ impl Router {
     /// A router without links. It is to be polled at once.
     #[must_use]
     pub fn new(
-        identity: Identity,
+        identity: Arc<Identity>,
         scheme: Scheme,
         servers: RouteServers,
         moment: &mut Moment<'_>,

@@ -26,7 +26,7 @@ impl Rig {
         let mut rng = TestRng::new(1);
         let now = 0;
         let mut moment = Moment { now, wall_ms: WALL_MS, rng: &mut rng };
-        let router = Router::new(identity, Scheme::v358(), servers, &mut moment);
+        let router = Router::new(Arc::new(identity), Scheme::v358(), servers, &mut moment);
         Self { router, rng, now }
     }
 
@@ -200,6 +200,41 @@ fn recorded_hellos_are_answered(session: &Value, transcript: &[Value]) -> usize 
         hellos += 1;
     }
     hellos
+}
+
+/// The node of the recording had sent a hello to whom the garbage says to be from.
+#[test]
+fn garbage_instead_of_a_hello_is_told_of_as_recorded_vectors() {
+    let (path, file) = vectors::read("ctrl.json");
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let rows: Vec<_> = file["responder"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| text(row, "name").starts_with("garbage hello"))
+        .collect();
+    for row in &rows {
+        let packet = hex(text(row, "in"));
+        let mut rig = Rig::new(identity(1), RouteServers::Any);
+        let sender = PublicKey(*packet[52..].first_chunk().unwrap());
+        let (router, mut moment) = rig.moment();
+        let _asked = router.ask(&mut moment, sender, 0x13, Ask::Router(Query::Ping), SECOND);
+        // One switch step lies between the link and the router, in both directions.
+        let mut header = Header::new(0xc800_0000_0000_0000, packet[8]);
+        header.set_shift(4);
+        let told = rig.delivered(&[header.as_bytes(), &packet[12..]].concat());
+        let told: Vec<_> = told
+            .iter()
+            .map(|told| {
+                let (header, payload) = Header::split(told).unwrap();
+                assert_eq!((header.label(), header.congestion_and_suppress()), (0x13, 1));
+                payload.to_vec()
+            })
+            .collect();
+        let recorded = row["reply"].as_str().map(|reply| hex(reply)[12..].to_vec());
+        assert_eq!(told.first(), recorded.as_ref(), "{row}");
+    }
+    vectors::report(&path, rows.len());
 }
 
 fn neighbour(number: u16, key: PublicKey) -> Neighbour {

@@ -7,6 +7,7 @@ use node::router::message::Reply;
 use node::router::{Ask, AskId, Moment, Neighbour, Output, RouteServers, Router};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
 use wire::control::{self, GetSnode, Ping, Rpath, kind, magic};
 use wire::key::PublicKey;
 use wire::label;
@@ -95,7 +96,7 @@ impl Sim {
         let mut rng = TestRng::new(self.rng.next_u64());
         let key = identity.public();
         let mut moment = Moment { now: self.now, wall_ms: self.wall_ms(), rng: &mut rng };
-        let router = Router::new(identity, Scheme::v358(), servers, &mut moment);
+        let router = Router::new(Arc::new(identity), Scheme::v358(), servers, &mut moment);
         let (scheme, links) = (Scheme::v358(), BTreeMap::new());
         Node { router, key, scheme, links, rng, polled_at: u64::MAX }
     }

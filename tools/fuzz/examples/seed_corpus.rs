@@ -5,12 +5,18 @@
 #![allow(clippy::unwrap_used, reason = "a tool of this folder, run by hand")]
 #![allow(clippy::cast_possible_truncation, reason = "seeds are short")]
 
+use crypt::identity::Identity;
+use crypt::test_rng::TestRng;
 use dataplane_api::Spec;
 use dataplane_api::protocol::{Hello, Reply, Request, encode};
+use node::announce;
+use node::announce::item::{Item, Peer, align};
+use node::bencode::Writer;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use wire::control::{self, PROTOCOL_VERSION, Ping, kind, magic};
+use wire::scheme::Scheme;
 use wire::switch::Header;
 use wire::vectors::{hex, read};
 
@@ -27,6 +33,9 @@ fn main() {
     handshakes(&crypto);
     sessions();
     noise_sessions();
+    let texts = texts_of_sessions(&session);
+    node_messages(&session, &texts);
+    routers(&texts);
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -346,4 +355,88 @@ fn noise_sessions() {
     bent.extend(step(bend | a, 0, &[0, 0, 0, 0, 2]));
     bent.extend(step(bend | b, 0, &[0, 0, 0, 0, 0, 0, 0, 0, 1]));
     save("noise_session", "loaded-and-bent", &bent);
+}
+
+/// What routers said to each other: dictionaries, without the handle and the data header before them.
+fn texts_of_sessions(session: &Value) -> Vec<Vec<u8>> {
+    let sessions = session["end_to_end_sessions"].as_array().unwrap();
+    let entries = sessions.iter().flat_map(|session| session["transcript"].as_array().unwrap());
+    let text = |entry: &Value| {
+        let plaintext = hex(entry["plaintext"].as_str()?);
+        let before = if entry["ca_nonce"].as_u64()? < 4 { 8 } else { 4 };
+        Some(plaintext[before..].to_vec())
+    };
+    entries.filter_map(text).collect()
+}
+
+fn node_messages(session: &Value, texts: &[Vec<u8>]) {
+    for (index, text) in texts.iter().step_by(3).enumerate() {
+        save("node_messages", &format!("text-{index:02}"), text);
+    }
+    for (index, row) in session["announcements"].as_array().unwrap().iter().enumerate() {
+        let bytes = hex(row["announce_hex"].as_str().unwrap());
+        save("node_messages", &format!("announcement-{index}"), &bytes);
+    }
+    let node = "n".repeat(40);
+    for (name, text) in [
+        ("length-of-2-63", "d4:txid9223372036854775807:".to_owned()),
+        ("length-of-zeros", format!("d{}4:txid1:xe", "0".repeat(64))),
+        ("deep", format!("d1:a{}{}e", "l".repeat(600), "e".repeat(600))),
+        ("many-keys", format!("d{}e", "1:ai1e".repeat(200))),
+        ("versions-of-5-bytes", format!("d1:n40:{node}2:np6:\x05vwxyz1:pi22e4:txid1:xe")),
+        ("versions-of-0-bytes", format!("d1:n40:{node}2:np1:\x001:pi22e4:txid1:xe")),
+        ("number-too-large", "d1:pi99999999999999999999ee".to_owned()),
+    ] {
+        save("node_messages", name, text.as_bytes());
+    }
+}
+
+/// The steps of `fuzz_targets::router`, for a route server and for one that looks for one.
+fn routers(texts: &[Vec<u8>]) {
+    let text = |dictionary: &[u8]| step(2, 0, &[&[0x10, 0, 1, 0], dictionary].concat());
+    let poll = |quarters: u8| step(4, quarters, &[]);
+    let said: Vec<u8> = texts.iter().flat_map(|dictionary| text(dictionary)).collect();
+    for (name, servers) in [("texts-host", 0), ("texts", 2)] {
+        save("router", name, &[&[servers], &poll(2)[..], &said].concat());
+    }
+    let [own, client] = [1, 2].map(|seed| Identity::generate(&mut TestRng::new(seed)));
+    let mut items = Vec::new();
+    let scheme = Scheme::v358().serialize();
+    for item in [
+        Item::Scheme(&scheme),
+        Item::Version(22),
+        Item::Peer(Peer::new(own.address(), 0x13, 0, 0x15, 1400)),
+    ] {
+        item.put(&mut items);
+        align(&mut items);
+    }
+    let time_ms = 1_800_000_000_000;
+    let header = announce::Header { server: own.address(), time_ms, reset: true };
+    let announcement = announce::sign(&client, &header, &items, &mut TestRng::new(3));
+    let query = |what: Writer| {
+        let mut dictionary = Vec::new();
+        what.integer("p", 22).bytes("txid", b"x").finish(&mut dictionary);
+        text(&dictionary)
+    };
+    let announced = query(Writer::new().bytes("sq", b"ann").bytes("ann", &announcement));
+    let (here, there) = (client.address().octets(), own.address().octets());
+    let route = query(Writer::new().bytes("sq", b"gr").bytes("src", &here).bytes("tar", &there));
+    let find = query(Writer::new().bytes("q", b"fn").bytes("tar", &here));
+    let steps = [poll(2), announced.clone(), announced, route, find, poll(255), poll(255)];
+    save("router", "announcement", &[&[0][..], &steps.concat()].concat());
+    // It asks a neighbour, is told of the client, and asks that; the client never says that it is a route server.
+    let mut told = vec![0x73, 0x6e, 0x6f, 0x72, 0, 0, 0, 22, 0, 0, 0, 22, 0xff, 0xff, 0xff, 0xff];
+    told.extend(client.public().0);
+    told.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+    let steps = [poll(1), step(3, 8, &told), poll(13), step(3, 8, &told), poll(254), poll(1)];
+    for (name, servers) in [("told-of-a-route-server", 2), ("told-of-a-listed-one", 1)] {
+        save("router", name, &[&[servers], &steps.concat()[..]].concat());
+    }
+    let rpath = [0x73, 0x6e, 0x6f, 0x72, 0, 0, 0, 22, 0, 0, 0, 0, 0, 0, 0, 0x15];
+    let host: Vec<u8> =
+        (0..20).flat_map(|_| [poll(40), step(3, 10, &rpath), poll(1)].concat()).collect();
+    save("router", "host-with-links", &[&[0], &host[..]].concat());
+    let error = [&[0; 12][..], &[0xff; 4], &[0, 0, 0, 0, 0, 0, 0, 6], &[7; 36]].concat();
+    let raw = [step(0, 0, &[0; 40]), step(0, 0, &[0xff; 40]), step(1, 2, &error), poll(1)].concat();
+    save("router", "raw", &[&[2], &raw[..]].concat());
 }

@@ -8,9 +8,11 @@ mod burst;
 mod control;
 mod handshake;
 mod input;
+mod node_messages;
 mod noise_session;
 mod protocol;
 mod rig;
+mod router;
 mod session;
 mod spec;
 mod wire_formats;
@@ -18,8 +20,10 @@ mod wire_formats;
 pub use burst::burst;
 pub use control::control;
 pub use handshake::handshake;
+pub use node_messages::node_messages;
 pub use noise_session::noise_session;
 pub use protocol::protocol;
+pub use router::router;
 pub use session::session;
 pub use spec::spec;
 pub use wire_formats::wire_formats;
@@ -33,7 +37,9 @@ pub const TARGETS: &[Target] = &[
     ("control", control),
     ("handshake", handshake),
     ("noise_session", noise_session),
+    ("node_messages", node_messages),
     ("protocol", protocol),
+    ("router", router),
     ("session", session),
     ("spec", spec),
     ("wire_formats", wire_formats),

@@ -149,6 +149,12 @@ enum Cipher {
 }
 
 impl Cipher {
+    /// Whole steps of 64 bytes in a packet's text, fewer than 1024. `None`: not of a length that can be sealed.
+    fn steps(packet: &[u8]) -> Option<u16> {
+        let text_len = packet.len().checked_sub(TAG_LEN)?;
+        u16::try_from(packet.len()).ok().and_then(|_| u16::try_from(text_len / 64).ok())
+    }
+
     /// Tag and text of a packet. `None`: not of a length that can be sealed.
     fn split(self, packet: &mut [u8]) -> Option<(&mut [u8; TAG_LEN], &mut [u8])> {
         if packet.len() > usize::from(u16::MAX) {

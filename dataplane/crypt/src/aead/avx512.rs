@@ -1,11 +1,12 @@
 //! Vectors of 512 bits: 16 blocks of the stream, or 8 authenticators, at once.
 #![expect(
     unsafe_code,
-    reason = "calls of code for instructions that were found at start; loads and stores under a mask"
+    reason = "calls of code for instructions that were found at start; loads and stores under a mask; rounds in the order that runs best"
 )]
 
 mod bytes;
 mod poly1305;
+mod rounds;
 mod stream;
 
 use super::Cipher;

@@ -25,6 +25,8 @@ pub(super) struct Columns {
     len: usize,
     column_of: [u8; JOBS_MAX],
     text_len: [u16; JOBS_MAX],
+    /// As the jobs have them.
+    pub(super) session_key: [[u8; 32]; ROW],
     /// Keys of the streams.
     pub(super) key: KeyRows,
     pub(super) nonce: [[u32; ROW]; 2],
@@ -43,6 +45,7 @@ impl Columns {
         len: 0,
         column_of: [0; JOBS_MAX],
         text_len: [0; JOBS_MAX],
+        session_key: [[0; 32]; ROW],
         key: [[0; ROW]; 8],
         nonce: [[0; ROW]; 2],
         poly_key: [[0; ROW]; 8],
@@ -68,43 +71,45 @@ impl Columns {
         cipher: Cipher,
         jobs: &'a mut [Job<'_>],
     ) -> [Text<'a>; JOBS_MAX] {
-        self.rank(cipher, jobs);
+        self.rank(jobs);
         self.text_len = [0; JOBS_MAX];
         let mut texts = std::array::from_fn(|_| Text::default());
         for (job, column) in jobs.iter_mut().zip(self.column_of) {
             let column = usize::from(column);
-            let Some(place) = texts.get_mut(column) else { continue };
-            for (row, word) in self.key.iter_mut().zip(words(job.key)) {
-                row[column] = word;
-            }
-            for (row, word) in self.nonce.iter_mut().zip(words(&job.nonce.to_le_bytes())) {
-                row[column] = word;
-            }
             let Some((tag, text)) = cipher.split(job.packet) else { continue };
-            for (row, half) in self.expected.iter_mut().zip(halves(tag)) {
-                row[column] = half;
-            }
+            let Some(place) = texts.get_mut(column) else { continue };
+            self.session_key[column] = *job.key;
+            let [low, high] = halves_of_nonce(job.nonce);
+            self.nonce[0][column] = low;
+            self.nonce[1][column] = high;
+            let [low, high] = halves_of_tag(tag);
+            self.expected[0][column] = low;
+            self.expected[1][column] = high;
+            // Fits: a packet that can be split has fewer than 2^16 bytes.
             self.text_len[column] = u16::try_from(text.len()).unwrap_or(0);
             *place = text;
         }
         texts
     }
 
-    /// Columns in order of length. Lengths are no secret.
-    fn rank(&mut self, cipher: Cipher, jobs: &mut [Job<'_>]) {
-        const NONE: u32 = u32::MAX;
-        let mut keys = [NONE; JOBS_MAX];
-        for ((key, job), place) in keys.iter_mut().zip(jobs).zip(0..) {
-            if let Some((_, text)) = cipher.split(job.packet) {
-                // Fits: a packet that can be split has fewer than 2^16 bytes, and a burst 64 places.
-                *key = u32::try_from(text.len() * JOBS_MAX).unwrap_or(NONE) + place;
+    /// Columns in order of length, to the 64 bytes of a step. Lengths are no secret.
+    fn rank(&mut self, jobs: &[Job<'_>]) {
+        // Comparisons of many signed words are one instruction; the sign bit is the highest one of the length.
+        let mut keys = [i16::MAX; JOBS_MAX];
+        let mut can_be_sealed = 0_u64;
+        for ((key, job), place) in keys.iter_mut().zip(jobs).zip(0_u16..) {
+            if let Some(steps) = Cipher::steps(job.packet) {
+                *key = (steps << 6 | place).wrapping_sub(1 << 15).cast_signed();
+                can_be_sealed |= 1 << place;
             }
         }
-        self.len = keys.iter().filter(|key| **key != NONE).count();
-        self.column_of = keys.map(|key| {
-            let shorter: u8 = keys.iter().map(|other| u8::from(*other < key)).sum();
-            if key == NONE { NO_COLUMN } else { shorter }
-        });
+        self.len = can_be_sealed.count_ones() as usize;
+        for (place, column) in self.column_of.iter_mut().enumerate() {
+            let key = keys[place];
+            let shorter: i16 = keys.iter().map(|other| i16::from(*other < key)).sum();
+            let column_of = u8::try_from(shorter).unwrap_or(NO_COLUMN);
+            *column = if can_be_sealed >> place & 1 == 1 { column_of } else { NO_COLUMN };
+        }
     }
 
     /// Columns whose tag is as computed. Compares whole tags, and tells no more of them than whether they are equal.
@@ -146,13 +151,22 @@ impl std::fmt::Debug for Columns {
     }
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word))
+fn halves_of_nonce(nonce: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = nonce.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
-fn halves(tag: &[u8; TAG_LEN]) -> impl Iterator<Item = u64> {
-    tag.as_chunks().0.iter().map(|half| u64::from_le_bytes(*half))
+fn halves_of_tag(tag: &[u8; TAG_LEN]) -> [u64; 2] {
+    let (halves, _) = tag.as_chunks();
+    let mut words = [0; 2];
+    for (word, half) in words.iter_mut().zip(halves) {
+        *word = u64::from_le_bytes(*half);
+    }
+    words
 }
+
+/// Lanes of the widest vectors.
+pub(super) const LANES: usize = 16;
 
 /// Blocks of the stream behind each column's first, in the order of columns: what fills the lanes.
 #[derive(Debug)]
@@ -166,7 +180,7 @@ pub(super) struct Queue {
 
 /// Blocks that are computed at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Batch<const LANES: usize> {
+pub(super) struct Batch {
     /// Where the words of its keys begin.
     pub(super) base: usize,
     /// Column of each lane, from `base` on; below 16.
@@ -175,6 +189,10 @@ pub(super) struct Batch<const LANES: usize> {
     pub(super) block: [u32; LANES],
     /// Lanes in use.
     pub(super) lanes: usize,
+}
+
+impl Batch {
+    pub(super) const NONE: Self = Self { base: 0, column: [0; LANES], block: [0; LANES], lanes: 0 };
 }
 
 impl Queue {
@@ -194,27 +212,30 @@ impl Queue {
         Self { blocks, column: 0, block: 1 }
     }
 
-    /// The next blocks. `None`: that was all.
-    pub(super) fn next<const LANES: usize>(&mut self) -> Option<Batch<LANES>> {
-        while *self.blocks.get(self.column)? < self.block {
-            self.column += 1;
-            self.block = 1;
-        }
-        let base = self.column;
-        let mut batch = Batch { base, column: [0; LANES], block: [0; LANES], lanes: 0 };
-        for (column, block) in batch.column.iter_mut().zip(&mut batch.block) {
-            while self.blocks.get(self.column).is_some_and(|blocks| *blocks < self.block) {
+    /// The next blocks. Whether there were any.
+    pub(super) fn fill(&mut self, batch: &mut Batch) -> bool {
+        batch.lanes = 0;
+        while let Some(blocks) = self.blocks.get(self.column) {
+            let Some(left) = (blocks + 1).checked_sub(self.block).filter(|left| *left > 0) else {
                 self.column += 1;
                 self.block = 1;
+                continue;
+            };
+            if batch.lanes == 0 {
+                batch.base = self.column;
             }
-            if self.column == JOBS_MAX || self.column - base >= 16 {
+            let column = u32::try_from(self.column - batch.base).unwrap_or(u32::MAX);
+            let run = usize::from(left).min(LANES - batch.lanes);
+            if run == 0 || column as usize >= LANES {
                 break;
             }
-            *column = u32::try_from(self.column - base).unwrap_or(0);
-            *block = self.block.into();
-            self.block += 1;
-            batch.lanes += 1;
+            for lane in batch.lanes..batch.lanes + run {
+                batch.column[lane] = column;
+                batch.block[lane] = self.block.into();
+                self.block += 1;
+            }
+            batch.lanes += run;
         }
-        Some(batch)
+        batch.lanes > 0
     }
 }

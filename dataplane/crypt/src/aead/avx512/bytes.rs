@@ -21,6 +21,11 @@ pub(super) fn words(row: &[u32], at: usize) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn load(text: &[u8], before: usize, at: usize) -> __m512i {
+    if let Some(from) = at.checked_sub(before)
+        && let Some(chunk) = text.get(from..).and_then(|text| text.first_chunk::<VECTOR>())
+    {
+        return transmute!(*chunk);
+    }
     let mask = inside(text.len(), before, at);
     let address = text.as_ptr().wrapping_add(at).wrapping_sub(before);
     // SAFETY: the instruction reads no byte but those of the mask, and these lie within `text`; an address outside of it

@@ -4,16 +4,18 @@
 //! even the bit behind a block, so that their sum stays zero.
 
 use super::bytes::{VECTOR, load, words};
+use super::stream::quarters;
 use crate::aead::columns::{Columns, KeyRows, Text};
 use crate::aead::{Cipher, TAG_LEN};
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cmple_epu64_mask,
     _mm512_cmplt_epu64_mask, _mm512_cvtepu32_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
     _mm512_mask_add_epi64, _mm512_mask_mov_epi64, _mm512_maskz_mov_epi64, _mm512_or_si512,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shrdi_epi64, _mm512_shuffle_i64x2,
-    _mm512_slli_epi64, _mm512_sllv_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shrdi_epi64, _mm512_slli_epi64,
+    _mm512_sllv_epi64, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64,
 };
+use std::ops::Range;
 use zerocopy::transmute;
 
 /// Packets at once.
@@ -33,73 +35,79 @@ pub(super) fn authenticate(cipher: Cipher, columns: &mut Columns, texts: &[Text<
         if base >= columns.len() {
             break;
         }
-        let texts: [&[u8]; LANES] = std::array::from_fn(|lane| &*texts[lane]);
-        let tags = eight(cipher, &columns.poly_key, base, texts);
-        for (row, half) in columns.tags.iter_mut().zip(tags) {
-            if let Some(place) = row.get_mut(base..).and_then(|row| row.first_chunk_mut()) {
-                let half: [u64; LANES] = transmute!(half);
-                *place = half;
-            }
+        let mut eight: [&[u8]; LANES] = Default::default();
+        for (place, text) in eight.iter_mut().zip(texts) {
+            *place = text;
         }
+        let [low, high] = tags(cipher, &columns.poly_key, base, &eight);
+        store(&mut columns.tags[0], base, low);
+        store(&mut columns.tags[1], base, high);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn store(row: &mut [u64], base: usize, half: __m512i) {
+    if let Some(place) = row.get_mut(base..).and_then(|row| row.first_chunk_mut::<LANES>()) {
+        *place = transmute!(half);
     }
 }
 
 /// The tags of eight texts, as halves.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn eight(cipher: Cipher, keys: &KeyRows, base: usize, texts: [&[u8]; LANES]) -> [__m512i; 2] {
-    let key =
-        keys.each_ref().map(|row| _mm512_cvtepu32_epi64(_mm512_castsi512_si256(words(row, base))));
-    let half = |at: usize| _mm512_or_si512(key[at], _mm512_slli_epi64::<32>(key[at + 1]));
-    let r = Multiplier::clamped(half(0), half(2));
-    let zero = _mm512_setzero_si512();
-    let mut sum = [zero; 3];
-
-    let blocks = texts.map(|text| text.len().div_ceil(TAG_LEN));
-    let steps = blocks.into_iter().max().unwrap_or(0).div_ceil(STEP);
-    if steps > 0 {
+fn tags(cipher: Cipher, keys: &KeyRows, base: usize, texts: &[&[u8]; LANES]) -> [__m512i; 2] {
+    let r = Multiplier::clamped(key_half(keys, 0, base), key_half(keys, 2, base));
+    let mut sum = [_mm512_setzero_si512(); 3];
+    let mut before = [0; LANES];
+    let most = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    let steps = most.div_ceil(VECTOR);
+    for (before, text) in before.iter_mut().zip(texts) {
+        *before = steps * VECTOR - text.len().next_multiple_of(TAG_LEN);
+    }
+    if steps == 1 {
+        let square = r.times(&r);
+        let (blocks, behind) = last(cipher, texts, &before, 0);
+        sum = two(sum, &r, &square, [&blocks[0], &blocks[1]], [behind[0], behind[1]]);
+        sum = two(sum, &r, &square, [&blocks[2], &blocks[3]], [behind[2], behind[3]]);
+    } else if steps > 1 {
         let powers = r.powers();
-        let before = blocks.map(|blocks| (steps * STEP - blocks) * TAG_LEN);
         let most_before = before.into_iter().max().unwrap_or(0);
         let front = most_before.div_ceil(VECTOR).min(steps - 1);
         for step in 0..front {
-            let blocks = blocks_of(&edge(texts, before, step));
-            sum = four(sum, &powers, &blocks, behind(before, step));
+            let blocks = blocks_of(&edge(texts, &before, step));
+            sum = four(sum, &powers, &blocks, behind(&before, step));
         }
-        let middle: [&[[u8; VECTOR]]; LANES] = std::array::from_fn(|lane| {
-            let start = (front * VECTOR).saturating_sub(before[lane]);
-            let whole = texts[lane].get(start..).unwrap_or_default().as_chunks().0;
-            whole.get(..steps - 1 - front).unwrap_or_default()
-        });
-        let all = [_mm512_set1_epi64(BEHIND); STEP];
-        for step in 0..middle[0].len() {
-            let rows = middle.map(|whole| transmute!(whole[step]));
-            sum = four(sum, &powers, &blocks_of(&rows), all);
-        }
-        let mut last = blocks_of(&edge(texts, before, steps - 1));
-        let mut behind = behind(before, steps - 1);
-        if cipher == Cipher::XSalsa {
-            // A last block that is not whole has its bit right behind the text.
-            let bits: __m512i = transmute!(texts.map(|text| (text.len() % TAG_LEN * 8) as u64));
-            let one = _mm512_set1_epi64(1);
-            let partial = _mm512_cmplt_epu64_mask(zero, bits);
-            let [low, high] = &mut last[STEP - 1];
-            let low_bit = _mm512_sllv_epi64(one, bits);
-            let high_bit = _mm512_sllv_epi64(one, _mm512_sub_epi64(bits, _mm512_set1_epi64(64)));
-            *low = _mm512_mask_add_epi64(*low, partial, *low, low_bit);
-            *high = _mm512_mask_add_epi64(*high, partial, *high, high_bit);
-            behind[STEP - 1] = _mm512_mask_mov_epi64(behind[STEP - 1], partial, zero);
-        }
-        sum = four(sum, &powers, &last, behind);
+        sum = middle(sum, &powers, texts, &before, front..steps - 1);
+        let (blocks, behind) = last(cipher, texts, &before, steps - 1);
+        sum = four(sum, &powers, &blocks, behind);
     }
     if cipher == Cipher::ChaCha {
         // The lengths: of nothing else, and of the text.
-        let len: __m512i = transmute!(texts.map(|text| text.len() as u64));
-        let block = limbs([zero, len], _mm512_set1_epi64(BEHIND));
+        let block = limbs(&[_mm512_setzero_si512(), lens(texts)], _mm512_set1_epi64(BEHIND));
         let mut products = Products::none();
         products.add(plus(sum, block), &r);
         sum = products.carry();
     }
-    finish(sum, [half(4), half(6)])
+    finish(sum, [key_half(keys, 4, base), key_half(keys, 6, base)])
+}
+
+/// Two words of eight keys as one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn key_half(keys: &KeyRows, word: usize, base: usize) -> __m512i {
+    let low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(words(&keys[word], base)));
+    let high = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(words(&keys[word + 1], base)));
+    _mm512_or_si512(low, _mm512_slli_epi64::<32>(high))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn lens(texts: &[&[u8]; LANES]) -> __m512i {
+    let mut lens = [0; LANES];
+    for (len, text) in lens.iter_mut().zip(texts) {
+        *len = text.len() as u64;
+    }
+    transmute!(lens)
 }
 
 /// Halves of the blocks of one step.
@@ -107,53 +115,110 @@ type Blocks = [[__m512i; 2]; STEP];
 /// A number in limbs.
 type Limbs = [__m512i; 3];
 
+/// Steps in which every text has 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn middle(
+    mut sum: Limbs,
+    powers: &[Multiplier; STEP],
+    texts: &[&[u8]; LANES],
+    before: &[usize; LANES],
+    steps: Range<usize>,
+) -> Limbs {
+    let mut whole: [&[[u8; VECTOR]]; LANES] = Default::default();
+    for (whole, (text, before)) in whole.iter_mut().zip(texts.iter().zip(before)) {
+        let start = (steps.start * VECTOR).saturating_sub(*before);
+        let chunks = text.get(start..).unwrap_or_default().as_chunks().0;
+        *whole = chunks.get(..steps.len()).unwrap_or_default();
+    }
+    let all = [_mm512_set1_epi64(BEHIND); STEP];
+    for step in 0..whole[0].len() {
+        let mut rows = [_mm512_setzero_si512(); LANES];
+        for (row, whole) in rows.iter_mut().zip(&whole) {
+            *row = transmute!(whole[step]);
+        }
+        sum = four(sum, powers, &blocks_of(&rows), all);
+    }
+    sum
+}
+
+/// The blocks of the step in which all texts end, and what is behind them: a bit that belongs to the last block, whole
+/// or not.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn last(
+    cipher: Cipher,
+    texts: &[&[u8]; LANES],
+    before: &[usize; LANES],
+    step: usize,
+) -> (Blocks, [__m512i; STEP]) {
+    let mut blocks = blocks_of(&edge(texts, before, step));
+    let mut behind = behind(before, step);
+    if cipher == Cipher::XSalsa {
+        // ChaCha20's last block is filled with zeros; here the bit is right behind the text.
+        let in_last = _mm512_and_si512(lens(texts), _mm512_set1_epi64(15));
+        let bits = _mm512_slli_epi64::<3>(in_last);
+        let zero = _mm512_setzero_si512();
+        let one = _mm512_set1_epi64(1);
+        let partial = _mm512_cmplt_epu64_mask(zero, bits);
+        let [low, high] = &mut blocks[STEP - 1];
+        let low_bit = _mm512_sllv_epi64(one, bits);
+        let high_bit = _mm512_sllv_epi64(one, _mm512_sub_epi64(bits, _mm512_set1_epi64(64)));
+        *low = _mm512_mask_add_epi64(*low, partial, *low, low_bit);
+        *high = _mm512_mask_add_epi64(*high, partial, *high, high_bit);
+        behind[STEP - 1] = _mm512_mask_mov_epi64(behind[STEP - 1], partial, zero);
+    }
+    (blocks, behind)
+}
+
 /// The 64 bytes of each text in `step`, of which some may not be there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn edge(texts: [&[u8]; LANES], before: [usize; LANES], step: usize) -> [__m512i; LANES] {
-    std::array::from_fn(|lane| load(texts[lane], before[lane], step * VECTOR))
+fn edge(texts: &[&[u8]; LANES], before: &[usize; LANES], step: usize) -> [__m512i; LANES] {
+    let mut rows = [_mm512_setzero_si512(); LANES];
+    for (row, (text, before)) in rows.iter_mut().zip(texts.iter().zip(before)) {
+        *row = load(text, *before, step * VECTOR);
+    }
+    rows
 }
 
 /// From one text a vector to one half of a block a vector.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
 fn blocks_of(rows: &[__m512i; LANES]) -> Blocks {
-    let low = [0, 2, 4, 6].map(|row| _mm512_unpacklo_epi64(rows[row], rows[row + 1]));
-    let high = [0, 2, 4, 6].map(|row| _mm512_unpackhi_epi64(rows[row], rows[row + 1]));
-    let (low, high) = (transpose(low), transpose(high));
-    std::array::from_fn(|block| [low[block], high[block]])
-}
-
-/// Exchanges vectors and quarters of vectors.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
-    let even = [(a, b), (c, d)].map(|(x, y)| _mm512_shuffle_i64x2::<0b10_00_10_00>(x, y));
-    let odd = [(a, b), (c, d)].map(|(x, y)| _mm512_shuffle_i64x2::<0b11_01_11_01>(x, y));
-    [
-        _mm512_shuffle_i64x2::<0b10_00_10_00>(even[0], even[1]),
-        _mm512_shuffle_i64x2::<0b10_00_10_00>(odd[0], odd[1]),
-        _mm512_shuffle_i64x2::<0b11_01_11_01>(even[0], even[1]),
-        _mm512_shuffle_i64x2::<0b11_01_11_01>(odd[0], odd[1]),
-    ]
+    let [a, b, c, d, e, f, g, h] = *rows;
+    let low = quarters([
+        _mm512_unpacklo_epi64(a, b),
+        _mm512_unpacklo_epi64(c, d),
+        _mm512_unpacklo_epi64(e, f),
+        _mm512_unpacklo_epi64(g, h),
+    ]);
+    let high = quarters([
+        _mm512_unpackhi_epi64(a, b),
+        _mm512_unpackhi_epi64(c, d),
+        _mm512_unpackhi_epi64(e, f),
+        _mm512_unpackhi_epi64(g, h),
+    ]);
+    [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
 }
 
 /// The bits behind the blocks of `step`, for texts that have `before` bytes of nothing in front.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn behind(before: [usize; LANES], step: usize) -> [__m512i; STEP] {
-    let before: __m512i = transmute!(before.map(|before| before as u64));
-    let mut at: __m512i = transmute!([(step * VECTOR) as u64; LANES]);
-    [(); STEP].map(|()| {
-        let there = _mm512_cmple_epu64_mask(before, at);
-        at = _mm512_add_epi64(at, _mm512_set1_epi64(16));
-        _mm512_maskz_mov_epi64(there, _mm512_set1_epi64(BEHIND))
-    })
+fn behind(before: &[usize; LANES], step: usize) -> [__m512i; STEP] {
+    let before: __m512i = transmute!(*before);
+    let at = _mm512_set1_epi64((step * VECTOR).cast_signed() as i64);
+    let mut behind = [_mm512_set1_epi64(BEHIND); STEP];
+    for (behind, start) in behind.iter_mut().zip([0, 16, 32, 48]) {
+        let there = _mm512_cmple_epu64_mask(before, _mm512_add_epi64(at, _mm512_set1_epi64(start)));
+        *behind = _mm512_maskz_mov_epi64(there, *behind);
+    }
+    behind
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn limbs([low, high]: [__m512i; 2], behind: __m512i) -> Limbs {
+fn limbs(&[low, high]: &[__m512i; 2], behind: __m512i) -> Limbs {
     let mask = _mm512_set1_epi64(MASK_44);
     [
         _mm512_and_si512(low, mask),
@@ -165,10 +230,26 @@ fn limbs([low, high]: [__m512i; 2], behind: __m512i) -> Limbs {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
 fn plus(x: Limbs, y: Limbs) -> Limbs {
-    std::array::from_fn(|limb| _mm512_add_epi64(x[limb], y[limb]))
+    [_mm512_add_epi64(x[0], y[0]), _mm512_add_epi64(x[1], y[1]), _mm512_add_epi64(x[2], y[2])]
 }
 
-/// Four blocks with one carry.
+/// Two blocks with one carry.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn two(
+    sum: Limbs,
+    r: &Multiplier,
+    square: &Multiplier,
+    blocks: [&[__m512i; 2]; 2],
+    behind: [__m512i; 2],
+) -> Limbs {
+    let mut products = Products::none();
+    products.add(limbs(blocks[1], behind[1]), r);
+    products.add(plus(sum, limbs(blocks[0], behind[0])), square);
+    products.carry()
+}
+
+/// Four blocks with one carry. What does not wait for the sum comes first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
 fn four(
@@ -178,10 +259,10 @@ fn four(
     behind: [__m512i; STEP],
 ) -> Limbs {
     let mut products = Products::none();
-    for block in 1..STEP {
-        products.add(limbs(blocks[block], behind[block]), &powers[STEP - 1 - block]);
-    }
-    products.add(plus(sum, limbs(blocks[0], behind[0])), &powers[STEP - 1]);
+    products.add(limbs(&blocks[1], behind[1]), &powers[2]);
+    products.add(limbs(&blocks[2], behind[2]), &powers[1]);
+    products.add(limbs(&blocks[3], behind[3]), &powers[0]);
+    products.add(plus(sum, limbs(&blocks[0], behind[0])), &powers[3]);
     products.carry()
 }
 
@@ -197,10 +278,9 @@ impl Multiplier {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
     fn new(r: Limbs) -> Self {
-        let folded = [r[1], r[2]].map(|limb| {
-            let five = _mm512_add_epi64(limb, _mm512_slli_epi64::<2>(limb));
-            _mm512_slli_epi64::<2>(five)
-        });
+        let five_1 = _mm512_add_epi64(r[1], _mm512_slli_epi64::<2>(r[1]));
+        let five_2 = _mm512_add_epi64(r[2], _mm512_slli_epi64::<2>(r[2]));
+        let folded = [_mm512_slli_epi64::<2>(five_1), _mm512_slli_epi64::<2>(five_2)];
         Self { r, folded }
     }
 
@@ -210,20 +290,23 @@ impl Multiplier {
     fn clamped(low: __m512i, high: __m512i) -> Self {
         let low = _mm512_and_si512(low, _mm512_set1_epi64(0x0fff_fffc_0fff_ffff));
         let high = _mm512_and_si512(high, _mm512_set1_epi64(0x0fff_fffc_0fff_fffc));
-        Self::new(limbs([low, high], _mm512_setzero_si512()))
+        Self::new(limbs(&[low, high], _mm512_setzero_si512()))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+    fn times(&self, other: &Self) -> Self {
+        let mut products = Products::none();
+        products.add(self.r, other);
+        Self::new(products.carry())
     }
 
     /// r, r², r³ and r⁴.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
     fn powers(self) -> [Self; STEP] {
-        let times = |x: &Self, y: &Self| {
-            let mut products = Products::none();
-            products.add(x.r, y);
-            Self::new(products.carry())
-        };
-        let square = times(&self, &self);
-        [self, square, times(&square, &self), times(&square, &square)]
+        let square = self.times(&self);
+        [self, square, square.times(&self), square.times(&square)]
     }
 }
 

@@ -19,6 +19,7 @@ pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
 pub use link_address::LinkAddress;
 pub use spec::{
     BeaconMode, CableEnd, CableSpec, Handshake, LearnedVif, LinkSpec, ListenSpec, LoginSpec,
-    MacAddress, NodeSpec, Role, SchemeSpec, Secret, Session, Spec, VifSpec, VswitchSpec,
+    MacAddress, NodeSpec, Role, RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifSpec,
+    VswitchSpec,
 };
 pub use status::Status;

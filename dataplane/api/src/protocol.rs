@@ -1,7 +1,7 @@
 //! Messages on the management socket: a u32 little-endian length, then postcard. The first message each way is
 //! [`Hello`]; a side that reads another version closes.
 
-use crate::status::LinkStatus;
+use crate::status::{LinkStatus, RouterStatus};
 use crate::{DropReason, Generation, PortId, Secret, Spec, Status, VifId, WorkerId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -41,6 +41,8 @@ pub enum Request {
     RemoveKey(String),
     /// The observed state of links, answered by [`Reply::Links`].
     Links,
+    /// What the routers of vswitches are up to, answered by [`Reply::Routers`].
+    Routers,
 }
 
 /// From the process.
@@ -69,6 +71,8 @@ pub enum Reply {
     Key(String),
     /// Links with keys, by vif.
     Links(Vec<LinkStatus>),
+    /// Routers, by vswitch.
+    Routers(Vec<RouterStatus>),
 }
 
 /// Which packets to show. All that is set must match.

@@ -48,6 +48,22 @@ pub struct VswitchSpec {
     /// Where such neighbours may call.
     #[serde(default, rename = "listen")]
     pub listens: Vec<ListenSpec>,
+    /// Which route server (supernode) its router announces itself to.
+    #[serde(default)]
+    pub route_server: RouteServerSpec,
+}
+
+/// The route server of a vswitch. Source: CJDNS-WIRE.md §6.4.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteServerSpec {
+    /// Whichever its neighbours use.
+    #[default]
+    Any,
+    /// The vswitch is one itself.
+    Itself,
+    /// One of those with these public keys, and no other.
+    Keys(Vec<String>),
 }
 
 /// What a neighbour may log in with. Source: CJDNS-WIRE.md §7.3.

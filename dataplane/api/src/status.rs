@@ -131,6 +131,25 @@ pub struct LinkStatus {
     pub sessions: u64,
 }
 
+/// What the router of a vswitch is up to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouterStatus {
+    /// Its vswitch.
+    pub vswitch: VswitchId,
+    /// Key of its route server, `.k` form; `None`: it has not found one.
+    pub route_server: Option<String>,
+    /// Path to the route server from the vswitch, 16 hex digits.
+    pub path: Option<String>,
+    /// Links that the route server knows of.
+    pub links_announced: u32,
+    /// End-to-end sessions with other nodes.
+    pub sessions: u32,
+    /// Nodes that announce themselves to it, if it is a route server.
+    pub nodes_served: u32,
+    /// Packets that were of no session, or had no message in them.
+    pub dropped: u64,
+}
+
 /// The slow path's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlowPathStatus {

@@ -5,7 +5,7 @@
 )]
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
-use dataplane_api::status::LinkStatus;
+use dataplane_api::status::{LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Secret, Spec, Status};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
@@ -147,6 +147,17 @@ impl Client {
     pub fn links(&mut self) -> Result<Vec<LinkStatus>, ClientError> {
         match self.ask(&Request::Links)? {
             Reply::Links(links) => Ok(links),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What the routers of vswitches are up to.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn routers(&mut self) -> Result<Vec<RouterStatus>, ClientError> {
+        match self.ask(&Request::Routers)? {
+            Reply::Routers(routers) => Ok(routers),
             other => Err(unexpected(other)),
         }
     }

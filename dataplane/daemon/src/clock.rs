@@ -12,10 +12,17 @@ pub fn now() -> Nanos {
     time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
 }
 
+/// Milliseconds since 1970 by the wall clock.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    // As above; before 1970 it is 1970.
+    let Ok(time) = clock_gettime(ClockId::CLOCK_REALTIME) else { return 0 };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
+    seconds.unwrap_or(0) * 1000 + nanos.unwrap_or(0) / 1_000_000
+}
+
 /// Seconds since 1970 by the wall clock: for what must mean something after a restart.
 #[must_use]
 pub fn wall_seconds() -> u64 {
-    // As above; before 1970 it is 1970.
-    let time = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| time.tv_sec());
-    u64::try_from(time).unwrap_or(0)
+    wall_ms() / 1000
 }

@@ -310,6 +310,7 @@ impl Dataplane {
                 Err(why) => Reply::Refused(why),
             },
             Request::Links => Reply::Links(self.manager.links()),
+            Request::Routers => Reply::Routers(self.manager.routers()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
             Request::Tap(filter) => match self.manager.watch(client, filter) {
                 Ok(()) => return,

@@ -14,7 +14,7 @@ use crate::taps::{WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
-    LinkStatus, PortStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
+    LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
 };
 use dataplane_api::{
     Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
@@ -449,6 +449,11 @@ impl Manager {
     /// The observed state of links.
     pub(crate) fn links(&self) -> Vec<LinkStatus> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner).links.clone()
+    }
+
+    /// What the routers of vswitches are up to.
+    pub(crate) fn routers(&self) -> Vec<RouterStatus> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).routers.clone()
     }
 
     /// The observed state.

@@ -2,6 +2,7 @@
 //! has the handshakes of links.
 
 mod outbox;
+mod routers;
 mod rules;
 
 use crate::clock;
@@ -11,7 +12,7 @@ use crate::worker::{FromSlow, FromWorker, ToSlow};
 use crypt::noise::Tai64n;
 use dataplane_api::counters::{Bank as _, Layout, VifCounter};
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::status::{LinkStatus, SlowPathStatus};
+use dataplane_api::status::{LinkStatus, RouterStatus, SlowPathStatus};
 use dataplane_api::{
     DropReason, Handshake, LinkAddress, MacAddress, Nanos, Role, Secret, VifId, VswitchId,
 };
@@ -21,6 +22,7 @@ use io::{Depot, Frame, Pool};
 use node::links::{Command, LinkState, Links, Moment, Traffic};
 use outbox::Outbox;
 use rand_core::UnwrapErr;
+use routers::Routers;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -96,6 +98,7 @@ pub(crate) enum Report {
 pub(crate) struct Observed {
     pub(crate) status: SlowPathStatus,
     pub(crate) links: Vec<LinkStatus>,
+    pub(crate) routers: Vec<RouterStatus>,
 }
 
 /// The thread's state.
@@ -105,6 +108,7 @@ pub(crate) struct SlowPath {
     pub(crate) responder: Responder,
     pub(crate) links: Links,
     pub(crate) random: SystemRandom,
+    routers: Routers,
     /// What the links were configured from last.
     pub(crate) configured: rules::Configured,
     pub(crate) counters: SharedCounters,
@@ -178,6 +182,7 @@ impl SlowPath {
             responder: Responder::new(parts.seed),
             links: Links::new(parts.seed),
             random: UnwrapErr(getrandom::SysRng),
+            routers: Routers::default(),
             configured: rules::Configured::default(),
             counters: parts.counters,
             outbox: Outbox::new(parts.workers, parts.senders, parts.frames, parts.depot),
@@ -220,6 +225,7 @@ impl SlowPath {
         let tables = self.tables.refresh();
         let mut moment = moment(self.handshake_clock, &mut self.random);
         self.configured.follow(tables, &mut moment, &mut self.links);
+        self.routers.follow(tables, &mut self.random);
     }
 
     fn tend(&mut self) {
@@ -228,6 +234,18 @@ impl SlowPath {
             opened: counters.vif(vif, VifCounter::Opened),
             sent: counters.vif(vif, VifCounter::TxPackets),
         });
+        let changed = links.changed();
+        let mut out = Vec::new();
+        let Self { routers, random, tables, responder, .. } = self;
+        let of = (&*tables.refresh().rules, &self.links, &self.counters);
+        routers.poll(random, of, changed, responder, &mut out);
+        self.send_of_routers(out);
+    }
+
+    fn send_of_routers(&mut self, packets: Vec<routers::Sent>) {
+        for (vswitch, packet) in packets {
+            self.outbox.send(Via::Router(vswitch), packet);
+        }
     }
 
     fn punts(&mut self) -> usize {
@@ -253,8 +271,14 @@ impl SlowPath {
                 let mut moment = moment(self.handshake_clock, &mut self.random);
                 self.links.handshake(&mut moment, vif, frame.bytes()).err()
             }
-            PuntKind::Router => Some(DropReason::NotControl),
-            PuntKind::Control if self.is_link_pong(now, vif, frame.bytes()) => None,
+            PuntKind::Router => {
+                let mut out = Vec::new();
+                let (rng, packet) = (&mut self.random, frame.bytes());
+                let taken = self.routers.delivered(rng, vswitch, packet, &mut out);
+                self.send_of_routers(out);
+                Some(DropReason::NotControl).filter(|_| !taken)
+            }
+            PuntKind::Control if self.is_ours(now, vswitch, vif, frame.bytes()) => None,
             PuntKind::Control | PuntKind::Error { .. } => {
                 return self.answer(now, worker, Punt { frame, vif, vswitch, kind });
             }
@@ -263,6 +287,17 @@ impl SlowPath {
             self.bank.add(self.layout.vswitch_drop(vswitch, reason), 1);
         }
         self.outbox.free(worker, frame);
+    }
+
+    /// Whether a delivered control message is the answer to one of the links' or the routers' own.
+    fn is_ours(&mut self, now: Nanos, vswitch: VswitchId, vif: VifId, packet: &[u8]) -> bool {
+        if self.is_link_pong(now, vif, packet) {
+            return true;
+        }
+        let mut out = Vec::new();
+        let taken = self.routers.control(&mut self.random, vswitch, packet, &mut out);
+        self.send_of_routers(out);
+        taken
     }
 
     /// Whether a delivered control message is the answer to a ping of a link's supervision.
@@ -341,7 +376,7 @@ impl SlowPath {
                         continue;
                     }
                     let now = clock::now();
-                    if self.is_link_pong(now, vif, &packet) {
+                    if self.is_ours(now, vswitch, vif, &packet) {
                         continue;
                     }
                     let punted = Punted { vswitch, vif, kind: PuntKind::Control, bytes: &packet };
@@ -468,7 +503,9 @@ impl SlowPath {
         let up = self.links.states(now).filter(|link| link.up).count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         status.links = (count(up), count(links.len()));
-        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Observed { status, links };
+        let routers = self.routers.statuses().collect();
+        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Observed { status, links, routers };
     }
 }
 

@@ -59,6 +59,12 @@ pub struct VswitchInfo {
     pub logins: Vec<LoginSpec>,
     /// Where they may call.
     pub listeners: Vec<Listener>,
+    /// Keys of the route servers that it may use; `None`: any.
+    pub route_servers: Option<Vec<PublicKey>>,
+    /// It is a route server itself.
+    pub is_route_server: bool,
+    /// Sessions of nodes may end in it: it has neighbours with keys.
+    pub is_node: bool,
 }
 
 /// A vif, for what is not on the packet path.
@@ -157,8 +163,6 @@ pub struct Rules {
     pub(crate) slots: Box<[u32]>,
     /// The router's interface of each vswitch: an ingress like any vif, number 1.
     pub(crate) routers: Box<[Record]>,
-    /// By vswitch: it has neighbours with keys, so that sessions of nodes end in it.
-    pub(crate) are_nodes: Box<[bool]>,
     pub(crate) ports: Box<[PortRules]>,
     pub(crate) own_macs: BTreeMap<(PortId, u16, MacAddress), VswitchId>,
     /// Own addresses at which strangers may call.
@@ -292,7 +296,7 @@ impl Rules {
 
     /// Whether nodes may have sessions with a vswitch.
     pub(crate) fn is_node(&self, vswitch: VswitchId) -> bool {
-        self.are_nodes.get(vswitch.index()).copied().unwrap_or(false)
+        self.vswitch(vswitch).is_some_and(|vswitch| vswitch.is_node)
     }
 
     pub(crate) fn port(&self, port: PortId) -> PortRules {

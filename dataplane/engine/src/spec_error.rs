@@ -118,6 +118,9 @@ pub enum VswitchError {
     /// A login that anybody could guess.
     #[error("login {0:?} has an empty password")]
     Password(String),
+    /// Not the key of a node.
+    #[error("route server {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
+    RouteServer(String),
     /// The forms are no scheme.
     #[error("scheme: {0}")]
     Scheme(#[from] wire::scheme::SchemeError),

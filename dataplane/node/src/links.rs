@@ -31,7 +31,7 @@ use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, Vif
 use link::Link;
 use rand_core::CryptoRng;
 use session::{CALLING, Received, Session, refused};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::key::PublicKey;
 
@@ -221,6 +221,8 @@ pub struct Links {
     beacons: beacons::Beacons,
     supervision: supervision::Supervision,
     commands: Vec<Command>,
+    /// Vswitches of which a link came up, went, or told its version.
+    changed: BTreeSet<VswitchId>,
 }
 
 impl Newcomer {
@@ -261,6 +263,7 @@ impl Links {
             beacons: beacons::Beacons::default(),
             supervision: supervision::Supervision::new(seed),
             commands: Vec::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -313,6 +316,7 @@ impl Links {
             self.links[at] = Some(Box::new(link));
         }
         for link in before.into_iter().flatten() {
+            self.changed.insert(link.config.vswitch);
             let (vif, epoch) = (link.config.vif, link.config.epoch);
             // Its place may have been given to another, which is another epoch.
             self.commands.push(Command::Drop { vif, epoch, id: None });
@@ -458,6 +462,8 @@ impl Links {
     pub fn confirmed(&mut self, now: Nanos, vif: VifId, epoch: u8, id: u32) {
         if let Some(link) = self.link_mut(vif, epoch) {
             link.confirmed(now, id);
+            let vswitch = link.config.vswitch;
+            self.changed.insert(vswitch);
         }
     }
 
@@ -472,7 +478,13 @@ impl Links {
     /// A pong that came in on a link. Says whether it answers a ping of this supervision.
     pub fn pong(&mut self, now: Nanos, vif: VifId, version: u32, opaque: &[u8]) -> bool {
         let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
-        link.is_some_and(|link| link.pong(now, &self.supervision, version, opaque))
+        let Some(link) = link else { return false };
+        let before = link.version();
+        let is_ours = link.pong(now, &self.supervision, version, opaque);
+        if link.version() != before {
+            self.changed.insert(link.config.vswitch);
+        }
+        is_ours
     }
 
     /// What is due: pings, hellos, beacons, what has been silent for too long. To be called every few milliseconds; each
@@ -486,9 +498,26 @@ impl Links {
         for at in due {
             let Some(link) = self.links.get_mut(at).and_then(Option::as_mut) else { continue };
             let counted = traffic(link.config.vif);
+            let was_up = link.is_up;
             link.tick(moment, counted, &mut self.supervision, &mut self.commands);
+            link.is_up = link.state(now).up;
+            if link.is_up != was_up {
+                self.changed.insert(link.config.vswitch);
+            }
         }
         self.callers.retain(|_, caller| now.saturating_sub(caller.since) < CALLER_PATIENCE);
+    }
+
+    /// Vswitches of which a link came up, went, or told its version, since it was asked last.
+    pub fn changed(&mut self) -> BTreeSet<VswitchId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The state of each link of a vswitch.
+    pub fn states_of(&self, now: Nanos, vswitch: VswitchId) -> impl Iterator<Item = LinkState> {
+        let own = (vswitch, PublicKey([0; 32]))..=(vswitch, PublicKey([0xff; 32]));
+        let links = self.by_key.range(own).filter_map(|(_, vif)| self.links.get(vif.index()));
+        links.flatten().map(move |link| link.state(now))
     }
 
     /// The state of each link.

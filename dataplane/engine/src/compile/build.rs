@@ -8,7 +8,7 @@ use crate::rules::{
     RecordParts, Rules, Schemes, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
 };
 use crate::spec_error::{SpecError, VswitchError};
-use dataplane_api::{BeaconMode, PortId, SchemeSpec, VifId, VswitchId, WorkerId};
+use dataplane_api::{BeaconMode, PortId, RouteServerSpec, SchemeSpec, VifId, VswitchId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of vifs that have no link.
@@ -68,7 +68,6 @@ pub(super) fn build(
         numbers,
         slots: by_id,
         routers: Box::default(),
-        are_nodes: Box::default(),
         ports: ports
             .iter()
             .map(|facts| PortRules {
@@ -283,11 +282,8 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
     let room = places.iter().map(|place| place.id.index() + 1).max().unwrap_or(0);
     rules.vswitches = vec![None; room];
     let mut routers = vec![Record::EMPTY; room];
-    let mut are_nodes = vec![false; room];
     for (vswitch, place) in draft.vswitches.iter().zip(places) {
         routers[place.id.index()] = router(*place);
-        are_nodes[place.id.index()] =
-            !vswitch.listeners.is_empty() || vswitch.vifs.values().any(|vif| vif.node.is_some());
         rules.names.insert(vswitch.spec.name.clone(), place.id);
         rules.vswitches[place.id.index()] = Some(VswitchInfo {
             id: place.id,
@@ -299,6 +295,10 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
             scheme_name: scheme_name(&vswitch.spec.scheme),
             logins: vswitch.spec.logins.clone(),
             listeners: vswitch.listeners.clone(),
+            route_servers: vswitch.route_servers.clone(),
+            is_route_server: vswitch.spec.route_server == RouteServerSpec::Itself,
+            is_node: !vswitch.listeners.is_empty()
+                || vswitch.vifs.values().any(|vif| vif.node.is_some()),
         });
         for listener in &vswitch.listeners {
             let (port, vlan) = (listener.port, listener.vlan.unwrap_or(UNTAGGED));
@@ -312,7 +312,6 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
         }
     }
     rules.routers = routers.into_boxed_slice();
-    rules.are_nodes = are_nodes.into_boxed_slice();
     let at: BTreeMap<(usize, u16), VifId> =
         placed.iter().map(|vif| ((vif.vswitch, vif.number), vif.id)).collect();
     rules.vifs = vec![None; rules.slots.len()];

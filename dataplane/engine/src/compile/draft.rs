@@ -8,7 +8,7 @@ use dataplane_api::limits::{
 };
 use dataplane_api::{
     BeaconMode, CableEnd, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress,
-    PortId, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
+    PortId, Role, RouteServerSpec, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -58,6 +58,8 @@ pub(crate) struct DraftVswitch<'a> {
     pub(crate) allow: [u8; 3],
     pub(crate) vifs: BTreeMap<u16, DraftVif>,
     pub(crate) listeners: Vec<Listener>,
+    /// Keys of the route servers that it may use; `None`: any.
+    pub(crate) route_servers: Option<Vec<PublicKey>>,
 }
 
 #[derive(Clone, Debug)]
@@ -318,7 +320,8 @@ fn draft_vswitch<'a>(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| SpecError::Listen { vswitch: spec.name.clone(), error })?;
     let allow = allowed(spec.allow.as_deref());
-    Ok(DraftVswitch { spec, key, scheme, allow, vifs, listeners })
+    let route_servers = draft_route_servers(&spec.route_server).map_err(refuse)?;
+    Ok(DraftVswitch { spec, key, scheme, allow, vifs, listeners, route_servers })
 }
 
 fn scheme_of(spec: &SchemeSpec) -> Result<Scheme, VswitchError> {
@@ -449,6 +452,15 @@ fn draft_node(link: &LinkSpec, own: &PublicKey) -> Result<Option<NodeInfo>, VifE
         learned: false,
         user: None,
     }))
+}
+
+fn draft_route_servers(spec: &RouteServerSpec) -> Result<Option<Vec<PublicKey>>, VswitchError> {
+    let RouteServerSpec::Keys(keys) = spec else { return Ok(None) };
+    let key = |text: &String| {
+        let key = text.parse().ok().filter(PublicKey::is_usable);
+        key.ok_or_else(|| VswitchError::RouteServer(text.clone()))
+    };
+    keys.iter().map(key).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
 fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {

@@ -40,6 +40,8 @@ pub(super) struct Link {
     /// Of the keys that a packet of the peer was opened with.
     current: Option<u32>,
     sessions: u64,
+    /// As it was in the last cycle.
+    pub(super) is_up: bool,
 }
 
 /// What the owner of a link has counted, ever.
@@ -93,6 +95,7 @@ impl Link {
             pinged: None,
             current: None,
             sessions: 0,
+            is_up: false,
         };
         let kind = link.config.handshake.into();
         link.session = link.identity.clone().and_then(|identity| link.new_session(&identity, kind));
@@ -106,7 +109,7 @@ impl Link {
     }
 
     /// The peer's protocol version; 0: not known yet.
-    fn version(&self) -> u32 {
+    pub(super) fn version(&self) -> u32 {
         let told = self.session.as_ref().and_then(Session::version);
         if self.version != 0 { self.version } else { told.unwrap_or(0) }
     }

@@ -8,7 +8,7 @@ use dataplane_api::VifId;
 pub struct SessionChange {
     /// The link.
     pub vif: VifId,
-    /// Of the link: a change for another is dropped.
+    /// Of the link: keys for another take its place, and to drop another's changes nothing.
     pub epoch: u8,
     /// What.
     pub kind: SessionChangeKind,
@@ -172,6 +172,10 @@ impl Sessions {
             news.extend(session.map(SessionNews::Retired));
         };
         if link.epoch != epoch {
+            // The link whose keys shall go may be gone already, and another in its place with keys of its own.
+            if matches!(kind, SessionChangeKind::Drop(_)) {
+                return;
+            }
             // Nobody is behind the link that the old ones were for.
             retire(link.current.take());
             retire(link.next.take());

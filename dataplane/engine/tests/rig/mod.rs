@@ -94,15 +94,25 @@ impl Rig {
     }
 
     pub fn with_ports(spec: &Spec, ports: &[PortFacts]) -> Self {
+        Self::with_limits(spec, ports, (1, 1), 0)
+    }
+
+    /// `punts`: a second and at once, of each link. `strangers`: a second.
+    pub fn with_limits(
+        spec: &Spec,
+        ports: &[PortFacts],
+        punts: (u32, u32),
+        strangers_per_second: u32,
+    ) -> Self {
         let rules = Compiler::new(8, 512, 0x1234_5678_9abc_def0).compile(spec, &[], ports).unwrap();
         let layout = Layout { ports: ports.len(), vifs: 512, vswitches: 8 };
         let config = EngineConfig {
             layout,
             queue_frames: 256,
             vswitch_frames: 128,
-            punts_per_second: 1,
-            punt_burst: 1,
-            strangers_per_second: 0,
+            punts_per_second: punts.0,
+            punt_burst: punts.1,
+            strangers_per_second,
         };
         let engine = Engine::new(WorkerId(0), config, vec![0; layout.len()]);
         let mut next_hops = NextHops::default();
@@ -237,6 +247,13 @@ impl Rig {
 
     /// The one drop counter that moved, by one.
     pub fn drop_since(&mut self, before: &[u64]) -> DropReason {
+        let moved = self.drops_since(before);
+        assert_eq!(moved.len(), 1, "a dropped packet moves one drop counter: {moved:?}");
+        moved[0]
+    }
+
+    /// Each drop that was counted, in the order of reasons.
+    pub fn drops_since(&mut self, before: &[u64]) -> Vec<DropReason> {
         let after = self.counters();
         let mut moved = Vec::new();
         for reason in DropReason::ALL.iter().copied() {
@@ -250,8 +267,7 @@ impl Rig {
                 moved.extend((before[slot]..after[slot]).map(|_| reason));
             }
         }
-        assert_eq!(moved.len(), 1, "a dropped packet moves one drop counter: {moved:?}");
-        moved[0]
+        moved
     }
 
     fn sent(&mut self, port: PortId, frame: &[u8], before: &[u64]) -> Verdict {

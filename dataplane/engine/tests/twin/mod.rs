@@ -1,8 +1,8 @@
 //! The engine's obvious twin: the rules of the wire specification read literally, linear searches, bit strings.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use dataplane_api::spec::{LinkSpec, SchemeSpec};
-use dataplane_api::{DropReason, MacAddress, Role, Spec, VswitchSpec};
+use dataplane_api::spec::{LinkSpec, SchemeSpec, Session};
+use dataplane_api::{DropReason, MacAddress, Role, Spec, VifSpec, VswitchSpec};
 use std::net::{IpAddr, SocketAddr};
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
@@ -14,6 +14,8 @@ pub enum Expected {
     Sent(usize, u16, Vec<u8>),
     /// Goes to the slow path, delivered as this.
     Control(Vec<u8>),
+    /// Goes to the slow path, for the router of a vswitch that has neighbours with keys.
+    Router(Vec<u8>),
     /// Is dropped, and an error with this code is owed about these bytes.
     Error(DropReason, u32, Vec<u8>),
     Dropped(DropReason),
@@ -206,7 +208,7 @@ impl Twin {
     }
 
     /// WIRE §3.2, step by step; then the tenant's policy, the MTU and cables.
-    fn switch(&self, vswitch: usize, src: u16, packet: Vec<u8>, cables: u32) -> Expected {
+    pub fn switch(&self, vswitch: usize, src: u16, packet: Vec<u8>, cables: u32) -> Expected {
         let this = &self.spec.vswitches[vswitch];
         if packet.len() < 12 {
             return Expected::Dropped(DropReason::SwitchRunt);
@@ -255,6 +257,7 @@ impl Twin {
         let Some(to) = to else {
             return match out.get(12..16) == Some(&[0xff; 4]) {
                 true => Expected::Control(out),
+                false if this.vifs.iter().any(has_keys) => Expected::Router(out),
                 false => Expected::Dropped(DropReason::NotControl),
             };
         };
@@ -290,14 +293,26 @@ impl Twin {
     }
 }
 
-fn mtu(vif: &dataplane_api::VifSpec) -> usize {
+fn mtu(vif: &VifSpec) -> usize {
     let room = match &vif.link {
         Some(LinkSpec::Ethernet { .. }) => 1500 - 6,
         Some(LinkSpec::Udp { local, .. }) if local.is_ipv4() => 1500 - 28,
         Some(LinkSpec::Udp { .. }) => 1500 - 48,
         None => 65_535,
     };
+    // Noise has the longer frame around a packet: index, counter and tag.
+    let room = if has_keys(vif) { room - 24 } else { room };
     vif.mtu.map_or(room, usize::from)
+}
+
+/// Whether packets of its link are encrypted.
+pub fn has_keys(vif: &VifSpec) -> bool {
+    match &vif.link {
+        Some(LinkSpec::Ethernet { session, .. } | LinkSpec::Udp { session, .. }) => {
+            *session != Session::Plain
+        }
+        None => false,
+    }
 }
 
 fn own(vswitch: &VswitchSpec, port: &str, local: Option<MacAddress>) -> MacAddress {

@@ -383,17 +383,25 @@ impl Path {
                 self.pool.put(self.engine.stranger_full(stranger));
             }
         }
-        // What does not fit is told the next time: the slow path must not miss it.
+        self.tell_news();
+        self.peers.sort(&mut self.out.hand_offs);
+        while let Some(refused) = self.peers.hand_off() {
+            self.pool.put(self.engine.hand_off_full(refused));
+        }
+    }
+
+    /// News in their order: later ones are about what became of keys since. What does not fit is told the next time:
+    /// the slow path must not miss it.
+    fn tell_news(&mut self) {
+        // The last is taken first, so that none is moved.
+        self.out.news.reverse();
         while let Some(news) = self.out.news.pop() {
             if let Err(FromWorker::News(news)) = self.peers.tell_slow(FromWorker::News(news)) {
                 self.out.news.push(news);
                 break;
             }
         }
-        self.peers.sort(&mut self.out.hand_offs);
-        while let Some(refused) = self.peers.hand_off() {
-            self.pool.put(self.engine.hand_off_full(refused));
-        }
+        self.out.news.reverse();
     }
 
     fn lost(&mut self, records: u64) {

@@ -48,6 +48,8 @@ pub(crate) struct Peers {
     waiting: Vec<[VecDeque<Handed>; 2]>,
     refused: VecDeque<Handed>,
     punts: Sender<FromWorker>,
+    /// Items that the ring of `punts` holds.
+    punts_max: usize,
     injects: Receiver<FromSlow>,
     /// What was taken over last.
     pub(crate) burst: Burst<Handed>,
@@ -95,6 +97,7 @@ pub(crate) fn mesh(
             receivers,
             refused: waiting(),
             punts,
+            punts_max: punt_frames,
             injects: injected,
             burst: Burst::new(),
         });
@@ -124,12 +127,18 @@ impl Peers {
         item
     }
 
-    /// Gives something to the slow path.
+    /// Gives something to the slow path. News may fill the ring, links leave a quarter of it to them, and strangers half
+    /// of it to both: whoever floods the box keeps no link from coming up.
     ///
     /// # Errors
-    /// The thing, if the ring is full.
+    /// The thing, if its part of the ring is full.
     pub(crate) fn tell_slow(&mut self, item: FromWorker) -> Result<(), FromWorker> {
-        self.punts.push_one(item)
+        let kept = match item {
+            FromWorker::News(_) => 0,
+            FromWorker::Punt(_) => self.punts_max / 4,
+            FromWorker::Stranger(_) => self.punts_max / 2,
+        };
+        if kept > 0 && self.punts.room() <= kept { Err(item) } else { self.punts.push_one(item) }
     }
 
     /// Sorts hand-offs by worker and class, so that each ring is touched once.

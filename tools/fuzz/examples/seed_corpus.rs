@@ -165,7 +165,28 @@ fn burst(labels: &Value, ctrl: &Value) {
     flood.extend(step(2, 0, &ping(0x13)));
     save("burst", "queue-overflow", &flood);
     ethernet_frames();
+    keyed_packets();
     save("burst", "longest", &step(1, 0, &[&ping(0xa2)[..], &[0xaa; 1200]].concat()));
+}
+
+/// Keys of each kind for both links with keys, packets and keep-alives with them, handshakes, and no keys any more.
+fn keyed_packets() {
+    let mut steps = Vec::new();
+    for what in [4, 6, 0, 2, 1] {
+        for link in 0..2 {
+            steps.extend(step(5, link, &[what]));
+            for label in [0x13, 0x15, 0x17, 0x11, 1] {
+                steps.extend(step(4, link, &ping(label)));
+            }
+            steps.extend(step(4, link, &[]));
+            steps.extend(step(3, link, &[]));
+        }
+    }
+    for link in 0..16 {
+        steps.extend(step(1, link, &[&[0, 0, 0, 1], &[9; 120][..]].concat()));
+        steps.extend(step(1, link, &[&[1, 2, 3, 4], &[9; 40][..]].concat()));
+    }
+    save("burst", "keys", &steps);
 }
 
 /// A good frame of the first link, and one with each part of its headers wrong.

@@ -3,9 +3,15 @@
 
 use crate::input::{Step, steps};
 use crate::rig::{self, PORTS, RULES, VIFS, VSWITCHES};
-use dataplane_api::counters::{Layout, PortCounter};
-use dataplane_api::{DropReason, PortId, VswitchId, WorkerId};
-use engine::{Burst, Engine, EngineConfig, Inject, NextHops, NoTap, Outcome, PuntKind, Via};
+use crypt::aead::{Aead, Level};
+use crypt::data::{Cipher, DataKeys, DataSession, Framing};
+use dataplane_api::counters::{Layout, PortCounter, VifCounter};
+use dataplane_api::{DropReason, PortId, VifId, VswitchId, WorkerId};
+use engine::{
+    Burst, Engine, EngineConfig, Inject, NextHops, NoTap, Outcome, PuntKind, SessionChange,
+    SessionChangeKind, Via, VifInfo,
+};
+use std::collections::BTreeMap;
 use wire::buf::{HeapPacket, Packet};
 
 /// Operation of a step: a frame as it stands, on port `argument`.
@@ -16,8 +22,17 @@ const PACKET: u8 = 1;
 const INJECT: u8 = 2;
 /// Port `argument` may send.
 const TRANSMIT: u8 = 3;
+/// A switch packet, sealed as the neighbour behind the link with keys `argument` would.
+const SEALED: u8 = 4;
+/// Other keys for the link with keys `argument`, as the first byte says.
+const KEYS: u8 = 5;
 /// Number of operations.
-const OPS: u8 = 4;
+const OPS: u8 = 6;
+
+/// Bits of that byte: drop all keys; Noise; to be used before the neighbour was heard.
+const DROP: u8 = 1;
+const NOISE: u8 = 2;
+const CONFIRMED: u8 = 4;
 
 const LAYOUT: Layout = Layout { ports: PORTS, vifs: VIFS, vswitches: VSWITCHES };
 
@@ -30,11 +45,15 @@ struct Ledger {
     dropped: u64,
     errors: u64,
     controls: u64,
+    keep_alives: u64,
 }
 
 struct Bench {
     engine: Engine<HeapPacket, Vec<u64>>,
     next_hops: NextHops,
+    /// The neighbours' ends of the newest keys.
+    neighbours: BTreeMap<VifId, DataSession>,
+    keys: u32,
     ledger: Ledger,
     now: u64,
 }
@@ -52,6 +71,8 @@ pub fn burst(input: &[u8]) {
     let mut bench = Bench {
         engine: Engine::new(WorkerId(0), config, vec![0; LAYOUT.len()]),
         next_hops: rig::next_hops(&RULES),
+        neighbours: BTreeMap::new(),
+        keys: 0,
         ledger: Ledger::default(),
         now: 0,
     };
@@ -95,7 +116,75 @@ impl Bench {
                 self.settle(&out);
             }
             TRANSMIT => self.transmit(argument % PORTS),
+            SEALED | KEYS => {
+                let with_keys: Vec<_> = RULES.vifs().filter(|vif| vif.node.is_some()).collect();
+                let Some(vif) = with_keys.get(argument % with_keys.len().max(1)) else { return };
+                match op % OPS {
+                    KEYS => self.change_keys(vif, bytes.first().copied().unwrap_or(0)),
+                    _ => self.sealed(vif, bytes),
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn change_keys(&mut self, vif: &VifInfo, what: u8) {
+        let kind = if what & DROP != 0 {
+            SessionChangeKind::Drop(None)
+        } else {
+            self.keys += 1;
+            let [low, high, ..] = self.keys.to_le_bytes();
+            let (to_box, from_box) = ([low ^ 0x55; 32], [high ^ 0xaa; 32]);
+            let noise = what & NOISE != 0;
+            let from_box = if noise { from_box } else { to_box };
+            let framing = |initiator, own_index, peer_index| match noise {
+                true => Framing::Noise { own_index, peer_index },
+                false => Framing::CryptoAuth { initiator },
+            };
+            let confirmed = what & CONFIRMED != 0;
+            let keys = |framing, send, receive| {
+                let keys = DataKeys { framing, send, receive, first_nonce: 4, confirmed };
+                DataSession::new(keys, self.keys)
+            };
+            let (ours, theirs) = (0x4141_4141, 0x4242_4242);
+            let neighbour = keys(framing(false, theirs, ours), to_box, from_box);
+            self.neighbours.insert(vif.id, neighbour);
+            SessionChangeKind::Install(Box::new(keys(
+                framing(true, ours, theirs),
+                from_box,
+                to_box,
+            )))
+        };
+        let mut out = Outcome::new();
+        let change = SessionChange { vif: vif.id, epoch: vif.epoch, kind };
+        self.engine.change_session(change, &mut out);
+        assert_eq!(out.frames(), 0, "keys hold no frames");
+    }
+
+    fn sealed(&mut self, vif: &VifInfo, text: &[u8]) {
+        let Some(session) = self.neighbours.get_mut(&vif.id) else { return };
+        let mut packet = HeapPacket::new(text, 32, 32);
+        if !session.frame(&mut packet) {
+            return;
+        }
+        // The same on every machine, whatever its vectors.
+        let mut aead = Aead::with(Level::Portable).unwrap_or_else(Aead::detect);
+        if let Some(job) = session.seal_job(packet.bytes_mut()) {
+            match session.cipher() {
+                Cipher::XSalsa => aead.seal_xsalsa(&mut [job]),
+                Cipher::ChaCha => aead.seal_chacha(&mut [job]),
+            }
+        }
+        let opened = LAYOUT.vif(vif.id) + VifCounter::Opened as usize;
+        let opened = |engine: &mut Engine<HeapPacket, Vec<u64>>| engine.bank().get(opened).copied();
+        let before = opened(&mut self.engine);
+        if let (Some(port), Some(frame)) = (vif.port(), rig::frame(&vif.link, packet.bytes())) {
+            self.receive(port.index(), &frame);
+        }
+        // An empty packet that was opened has done its work: its frame is free, and nothing was dropped.
+        if text.is_empty() && opened(&mut self.engine) != before {
+            self.ledger.dropped -= 1;
+            self.ledger.keep_alives += 1;
         }
     }
 
@@ -138,7 +227,8 @@ impl Bench {
         let held = self.engine.frames_held() as u64;
         let ledger = &self.ledger;
         let came = ledger.received.iter().sum::<u64>() + ledger.injected;
-        let gone = ledger.sent + ledger.dropped + ledger.errors + ledger.controls;
+        let gone =
+            ledger.sent + ledger.dropped + ledger.errors + ledger.controls + ledger.keep_alives;
         assert_eq!(came, gone + held, "frames are conserved: {ledger:?}");
         let bank = self.engine.bank();
         let counted = |slot: usize| bank.get(slot).copied().unwrap_or(0);

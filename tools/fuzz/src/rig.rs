@@ -1,4 +1,5 @@
-//! The box that hostile bytes meet: two vswitches of different schemes, every kind of link, a cable between them.
+//! The box that hostile bytes meet: three vswitches of different schemes, every kind of link, with keys
+//! and without, a cable.
 
 use dataplane_api::MacAddress;
 use engine::{Compiler, LinkInfo, NextHop, NextHops, PortFacts, Rules};
@@ -41,6 +42,8 @@ pub(crate) fn ports() -> Vec<PortFacts> {
             mtu: 1500,
             workers: vec![dataplane_api::WorkerId(0)],
             tags_visible: index == 0,
+            // Links with keys stand beside plain ones here.
+            plain_forced: true,
             ..PortFacts::default()
         })
         .collect()

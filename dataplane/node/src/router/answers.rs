@@ -19,10 +19,11 @@ pub(super) struct Answerer<'a> {
 }
 
 impl Answerer<'_> {
-    /// Peers whose labels are near `near`, and the node itself: those that are nearest, nearest last.
+    /// Peers whose labels are near `near`, nearest last; among them always the node itself, and the asker if it is a peer: a
+    /// node older than version 21 learns in this way how it is reached.
     pub(super) fn peers(&self, near: u64) -> Vec<Node> {
         let mut peers: Vec<&Peer> = self.peers.iter().collect();
-        peers.sort_unstable_by_key(|peer| peer.label ^ near);
+        peers.sort_unstable_by_key(|peer| (peer.label != self.asker, peer.label ^ near));
         let mut nodes = vec![self.itself()];
         nodes.extend(peers.into_iter().take(NODES_MAX - 1).filter_map(|peer| self.named(peer)));
         nodes.sort_unstable_by_key(|node| std::cmp::Reverse(node.label ^ near));

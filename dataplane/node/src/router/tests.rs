@@ -265,10 +265,13 @@ fn an_answer_names_at_most_eight_nearest_last() {
         let Body::Reply(reply) = Message::parse(&answer).unwrap().body else { panic!("no reply") };
         reply.nodes
     };
-    let peers = ask(Query::Peers(0));
-    assert_eq!(peers.len(), 8);
-    assert!(peers.iter().any(|node| node.label == 1), "itself is among them");
-    assert!(peers.is_sorted_by_key(|node| std::cmp::Reverse(node.label)));
+    for near in [0, 1, 0xa2, u64::MAX] {
+        let peers = ask(Query::Peers(near));
+        assert_eq!(peers.len(), 8);
+        assert!(peers.iter().any(|node| node.label == 1), "itself is among them");
+        assert!(peers.iter().any(|node| node.label == 0x13), "who asks is among them");
+        assert!(peers.is_sorted_by_key(|node| std::cmp::Reverse(node.label ^ near)));
+    }
     for neighbour in &neighbours {
         let found = ask(Query::Find(neighbour.key.address()));
         assert_eq!(found.last().unwrap().key, neighbour.key);

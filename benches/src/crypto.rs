@@ -146,6 +146,7 @@ impl Own {
 fn name_of(level: Level) -> &'static str {
     match level {
         Level::Portable => "rustcrypto",
+        Level::Avx2 => "switchyard_avx2",
         Level::Avx512 => "switchyard_avx512",
     }
 }

@@ -22,7 +22,10 @@ struct Bar {
 /// Every bar that can be told from `figures`; a note for each says whether it holds.
 pub(super) fn bars(figures: &Figures, notes: &mut Vec<String>) -> Vec<Measurement> {
     let libraries = |level, cipher, size, at_least| Bar {
-        name: format!("{cipher}_{size}_speedup"),
+        name: match level {
+            Level::Avx512 => format!("{cipher}_{size}_speedup"),
+            Level::Avx2 | Level::Portable => format!("{cipher}_{size}_speedup_avx2"),
+        },
         level,
         rounds: figures.speedup(level, cipher, size, &LIBRARIES),
         at_least,
@@ -34,6 +37,8 @@ pub(super) fn bars(figures: &Figures, notes: &mut Vec<String>) -> Vec<Measuremen
         at_least,
     };
     let bars = [
+        libraries(Level::Avx2, Cipher::XSalsa, SHORT, 3.0),
+        libraries(Level::Avx2, Cipher::ChaCha, SHORT, 1.9),
         libraries(Level::Avx512, Cipher::XSalsa, SHORT, 5.5),
         libraries(Level::Avx512, Cipher::XSalsa, LONG, 1.7),
         libraries(Level::Avx512, Cipher::ChaCha, SHORT, 3.6),

@@ -54,7 +54,7 @@ pub fn run() -> Result<Report, RivalsError> {
     }
     install()?;
     let mut build = Command::new("cargo");
-    build.args(["build", "--release", "--locked"]).current_dir(&folder);
+    build.args(["build", "--release"]).current_dir(&folder);
     output(&mut build)?;
     let mut measure = Command::new(folder.join("target/release/rivals"));
     measure.current_dir(&folder);

@@ -165,9 +165,6 @@ fn halves_of_tag(tag: &[u8; TAG_LEN]) -> [u64; 2] {
     words
 }
 
-/// Lanes of the widest vectors.
-pub(super) const LANES: usize = 16;
-
 /// Blocks of the stream behind each column's first, in the order of columns: what fills the lanes.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -180,10 +177,10 @@ pub(super) struct Queue {
 
 /// Blocks that are computed at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<const LANES: usize> {
     /// Where the words of its keys begin.
     pub(super) base: usize,
-    /// Column of each lane, from `base` on; below 16.
+    /// Column of each lane, from `base` on; below `LANES`.
     pub(super) column: [u32; LANES],
     /// Block number of each lane.
     pub(super) block: [u32; LANES],
@@ -191,7 +188,7 @@ pub(super) struct Batch {
     pub(super) lanes: usize,
 }
 
-impl Batch {
+impl<const LANES: usize> Batch<LANES> {
     pub(super) const NONE: Self = Self { base: 0, column: [0; LANES], block: [0; LANES], lanes: 0 };
 }
 
@@ -213,7 +210,7 @@ impl Queue {
     }
 
     /// The next blocks. Whether there were any.
-    pub(super) fn fill(&mut self, batch: &mut Batch) -> bool {
+    pub(super) fn fill<const LANES: usize>(&mut self, batch: &mut Batch<LANES>) -> bool {
         batch.lanes = 0;
         while let Some(blocks) = self.blocks.get(self.column) {
             let Some(left) = (blocks + 1).checked_sub(self.block).filter(|left| *left > 0) else {

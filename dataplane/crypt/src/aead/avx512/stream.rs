@@ -146,8 +146,8 @@ pub(super) fn apply(cipher: Cipher, columns: &Columns, which: u64, texts: &mut [
 fn apply_two(
     cipher: Cipher,
     columns: &Columns,
-    first: &Batch,
-    second: &Batch,
+    first: &Batch<LANES>,
+    second: &Batch<LANES>,
     texts: &mut [Text<'_>],
 ) {
     let x = initial(cipher, columns, first);
@@ -161,7 +161,7 @@ fn apply_two(
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn apply_one(cipher: Cipher, columns: &Columns, batch: &Batch, texts: &mut [Text<'_>]) {
+fn apply_one(cipher: Cipher, columns: &Columns, batch: &Batch<LANES>, texts: &mut [Text<'_>]) {
     let x = initial(cipher, columns, batch);
     let (blocks, before) = match cipher {
         Cipher::XSalsa => (rounds::salsa(&x), HEAD_LEN),
@@ -173,7 +173,7 @@ fn apply_one(cipher: Cipher, columns: &Columns, batch: &Batch, texts: &mut [Text
 /// What the rounds of a batch begin with.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn initial(cipher: Cipher, columns: &Columns, batch: &Batch) -> State {
+fn initial(cipher: Cipher, columns: &Columns, batch: &Batch<LANES>) -> State {
     let zero = _mm512_setzero_si512();
     let key = pick(&columns.key, batch);
     let block = transmute!(batch.block);
@@ -189,7 +189,7 @@ fn initial(cipher: Cipher, columns: &Columns, batch: &Batch) -> State {
 /// Adds each lane's block to its text. The text begins `before` bytes behind block 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn spread(batch: &Batch, before: usize, blocks: &State, texts: &mut [Text<'_>]) {
+fn spread(batch: &Batch<LANES>, before: usize, blocks: &State, texts: &mut [Text<'_>]) {
     let places = batch.column.iter().zip(&batch.block);
     for (stream, (column, block)) in blocks.iter().zip(places).take(batch.lanes) {
         if let Some(text) = texts.get_mut(batch.base + *column as usize) {
@@ -201,7 +201,7 @@ fn spread(batch: &Batch, before: usize, blocks: &State, texts: &mut [Text<'_>]) 
 /// The words of each lane's column.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
-fn pick<const N: usize>(rows: &[[u32; ROW]; N], batch: &Batch) -> [__m512i; N] {
+fn pick<const N: usize>(rows: &[[u32; ROW]; N], batch: &Batch<LANES>) -> [__m512i; N] {
     let column = transmute!(batch.column);
     let mut vectors = [_mm512_setzero_si512(); N];
     for (vector, row) in vectors.iter_mut().zip(rows) {

@@ -231,6 +231,9 @@ impl Path {
     ) -> usize {
         let received = self.receive(&tables.rules, now, tap, &mut flush);
         let exchanged = self.exchange(tables, now, tap, &mut flush);
+        let make = |bytes: &[u8]| fill(&mut self.pool, bytes);
+        self.engine.tend(&tables.rules, now, make, &mut self.out, tap);
+        self.settle();
         let sent = self.transmit(tables, tap, &mut flush);
         received + exchanged + sent
     }
@@ -502,4 +505,14 @@ impl Path {
             (queue.seen, queue.pending) = (now, pending);
         }
     }
+}
+
+/// A free frame with these bytes.
+fn fill(pool: &mut Pool<'static>, bytes: &[u8]) -> Option<Frame<'static>> {
+    let mut frame = pool.take()?;
+    if frame.fill(bytes) {
+        return Some(frame);
+    }
+    pool.put(frame);
+    None
 }

@@ -2,14 +2,18 @@
 
 mod egress;
 mod ingress;
+mod pacing;
 
 use crate::Burst;
 use crate::admit::Class;
 use crate::count::Counts;
 
 use crate::open::SealedBurst;
-use crate::outcome::{Arrival, HandOff, HandOffAt, Inject, Outcome, Punt, PuntKind, Stranger, Via};
-use crate::queue::{Queues, What};
+use crate::outcome::{
+    Arrival, HandOff, HandOffAt, Inject, Origin, Outcome, Punt, PuntKind, Stranger, Via,
+};
+use crate::pace::Pacing;
+use crate::queue::Queues;
 use crate::rules::{NO_SLOT, Rules};
 use crate::sessions::{SessionChange, Sessions};
 use crate::tap::Tap;
@@ -43,6 +47,8 @@ struct Call<'a, F, T> {
     now: Nanos,
     out: &'a mut Outcome<F>,
     tap: &'a mut T,
+    /// Whose packets these are.
+    origin: Origin,
 }
 
 /// One worker's engine.
@@ -58,6 +64,7 @@ pub struct Engine<F, B> {
     /// Of strangers' packets.
     stranger_limiter: Limiter,
     sessions: Sessions,
+    pacing: Pacing<F>,
     aead: Aead,
     scratch: Scratch,
     /// Number of the next packet, for the tap.
@@ -136,6 +143,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             strangers: Limit::new(strangers_per_second, strangers_per_second / STRANGER_BURSTS),
             stranger_limiter: Limiter::default(),
             sessions: Sessions::new(layout.vifs),
+            pacing: Pacing::new(layout.vifs),
             aead: Aead::detect(),
             scratch: Scratch {
                 arrivals: [Arrival::NONE; BURST_MAX],
@@ -160,7 +168,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap };
+        let mut call = Call { rules, now, out, tap, origin: Origin::Transit };
         let first = self.number_packets(burst.len());
         self.classify(&mut call, port, first, burst);
         self.open(&mut call, burst, Count::Received);
@@ -178,7 +186,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap };
+        let mut call = Call { rules, now, out, tap, origin: Origin::Transit };
         self.counts.worker(WorkerCounter::TakenOver, burst.len() as u64);
         let mut opened = Burst::new();
         for item in burst.drain(..) {
@@ -199,22 +207,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     self.scratch.arrivals[opened.len()] = Arrival { slot, start, len };
                     opened.push(item.frame);
                 }
-                HandOffAt::Queue => self.queue(
-                    &mut call,
-                    packet,
-                    (slot, record),
-                    Class::Free,
-                    item.frame,
-                    What::Switch,
-                ),
-                HandOffAt::Handshake => self.queue(
-                    &mut call,
-                    packet,
-                    (slot, record),
-                    Class::Free,
-                    item.frame,
-                    What::Session,
-                ),
+                HandOffAt::Queue { origin, what } => {
+                    call.origin = origin;
+                    let to = (slot, record);
+                    self.queue(&mut call, packet, to, Class::Free, item.frame, what);
+                    call.origin = Origin::Transit;
+                }
             }
         }
         let first = self.number_packets(opened.len());
@@ -233,7 +231,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap };
+        let mut call = Call { rules, now, out, tap, origin: Origin::Own };
         self.counts.worker(WorkerCounter::Injected, 1);
         let packet = self.number_packets(1);
         match item.via {
@@ -281,10 +279,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         self.queues.len(port.index())
     }
 
-    /// Frames that the engine holds: in its queues, nowhere else.
+    /// Frames that the engine holds: in its queues, or until their neighbour can take them.
     #[must_use]
     pub fn frames_held(&self) -> usize {
-        self.queues.total()
+        self.queues.total() + self.pacing.len()
     }
 
     /// A hand-off that its ring did not take: counts the drop and gives the frame back.
@@ -322,7 +320,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             None => 0..self.queues.ports(),
         };
         for _ in 0..BURST_MAX {
-            let Some(entry) = ports.clone().find_map(|port| self.queues.pop(port)) else { return };
+            let queued = ports.clone().find_map(|port| self.queues.pop(port));
+            let waiting = || self.pacing.pop().filter(|_| port.is_none());
+            let Some(entry) = queued.or_else(waiting) else { return };
             let (vswitch, vif) = (entry.vswitch, entry.vif());
             self.discard(out, tap, entry.packet, (vswitch, Some(vif)), reason, entry.frame);
         }

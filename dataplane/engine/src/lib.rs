@@ -21,6 +21,7 @@ mod ids;
 mod next_hops;
 mod open;
 mod outcome;
+mod pace;
 mod queue;
 mod rules;
 mod seal;

@@ -1,5 +1,6 @@
 //! What a call leaves for the worker to do.
 
+use crate::queue::What;
 use crate::rules::NO_SLOT;
 use crate::sessions::SessionNews;
 use dataplane_api::limits::BURST_MAX;
@@ -133,9 +134,21 @@ pub(crate) enum HandOffAt {
         len: u16,
     },
     /// Switched and admitted: queue it.
-    Queue,
-    /// The same for a session packet of a handshake.
-    Handshake,
+    Queue {
+        /// Whose packet it is.
+        origin: Origin,
+        /// What is done before it leaves.
+        what: What,
+    },
+}
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The network.
+    Transit,
+    /// The box itself.
+    Own,
 }
 
 /// A packet that the slow path sends; its frame begins at the switch header.

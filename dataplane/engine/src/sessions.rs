@@ -1,5 +1,6 @@
 //! The data halves of links' sessions, as their owner has them: which keys open and seal what.
 
+use crate::pace::Pace;
 use crypt::data::DataSession;
 use dataplane_api::VifId;
 
@@ -77,6 +78,8 @@ pub(crate) struct LinkSessions {
     told_confirmed: bool,
     /// [`SessionNews::Old`] was said of the current one.
     told_old: bool,
+    /// Here because whoever sends touches this line anyway.
+    pace: Pace,
 }
 
 impl LinkSessions {
@@ -146,6 +149,12 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn new(vifs: usize) -> Self {
         Self { links: std::iter::repeat_with(LinkSessions::default).take(vifs).collect() }
+    }
+
+    /// How frames leave on a vif's link, whichever that is.
+    #[inline]
+    pub(crate) fn pace_mut(&mut self, vif: VifId) -> Option<&mut Pace> {
+        self.links.get_mut(vif.index()).map(|link| &mut link.pace)
     }
 
     /// A link's sessions, if they are of this epoch.

@@ -5,7 +5,7 @@ use crate::Burst;
 use crate::admit::{Class, admit};
 use crate::classify::{self, Caller, classify, classify_untagged};
 use crate::open::{self, Opened, Sealed};
-use crate::outcome::{Arrival, HandOff, HandOffAt, Outcome, Punt, PuntKind, Stranger};
+use crate::outcome::{Arrival, HandOff, HandOffAt, Origin, Outcome, Punt, PuntKind, Stranger};
 use crate::queue::{Entry, What};
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
 use crate::switch::{self, HEADER_LEN, Judgement};
@@ -361,7 +361,14 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if to.1.owner() == self.worker {
             self.queue(call, packet, to, Class::Free, frame, What::Session);
         } else {
-            self.hand_off(call, packet, to, true, HandOffAt::Handshake, frame);
+            self.hand_off(
+                call,
+                packet,
+                to,
+                true,
+                HandOffAt::Queue { origin: Origin::Own, what: What::Session },
+                frame,
+            );
         }
     }
 
@@ -393,7 +400,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         if to.kind() != LinkKind::Cable {
             let control = is_control(frame.bytes());
-            return self.hand_off(call, packet, (slot, to), control, HandOffAt::Queue, frame);
+            let at = HandOffAt::Queue { origin: call.origin, what: What::Switch };
+            return self.hand_off(call, packet, (slot, to), control, at, frame);
         }
         let rules = call.rules;
         match rules.links.get(to.other()) {
@@ -428,6 +436,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
+        }
+        if to.is_paced() {
+            return self.queue_paced(call, packet, (slot, to), class, frame, what);
         }
         match self.queues.place(to.port().index(), class, to.vswitch()) {
             Ok(place) => place.fill(Entry {

@@ -197,6 +197,14 @@ impl Record {
         self.high >> 63 != 0
     }
 
+    /// Whether a stock node may be behind the link which takes one frame a wake-up: it has keys and is on Ethernet.
+    #[inline]
+    pub(crate) fn is_paced(&self) -> bool {
+        const KIND: u64 = 3 << 56;
+        const ENCRYPTED: u64 = 1 << 63;
+        self.high & (ENCRYPTED | KIND) == ENCRYPTED
+    }
+
     #[inline]
     pub(crate) fn vif(&self) -> VifId {
         VifId(u32::from(self.vif))

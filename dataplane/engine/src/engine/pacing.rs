@@ -1,0 +1,139 @@
+//! Frames towards neighbours that must not get two at once.
+
+use super::{Call, Engine};
+use crate::admit::Class;
+use crate::outcome::{Origin, Outcome};
+use crate::pace::filler;
+use crate::queue::{Entry, What};
+use crate::rules::{NO_SLOT, Record, Rules, UNTAGGED};
+use crate::tap::Tap;
+use dataplane_api::counters::Bank;
+use dataplane_api::{DropReason, Nanos, VswitchId};
+use wire::buf::Packet;
+use wire::ethernet;
+
+impl<F: Packet, B: Bank> Engine<F, B> {
+    /// Puts a packet into the queue of its port, at its link's pace.
+    pub(super) fn queue_paced<T: Tap>(
+        &mut self,
+        call: &mut Call<'_, F, T>,
+        packet: u32,
+        (slot, to): (u32, &Record),
+        class: Class,
+        frame: F,
+        what: What,
+    ) {
+        let (vif, vswitch, epoch) = (to.vif(), to.vswitch(), to.epoch());
+        let entry = Entry { frame, slot, vif: to.vif_index(), vswitch, packet, epoch, what };
+        if let Some(pace) = self.sessions.pace_mut(vif) {
+            if call.origin == Origin::Own && self.pacing.must_wait(pace, vif, call.now) {
+                return self.pacing.wait(entry, call.now);
+            }
+            if pace.leaves(call.now) {
+                self.pacing.owe(vif);
+            }
+        }
+        match self.queues.place(to.port().index(), class, vswitch) {
+            Ok(place) => place.fill(entry),
+            Err(reason) => {
+                let charged = (vswitch, Some(vif));
+                self.discard(call.out, call.tap, packet, charged, reason, entry.frame);
+            }
+        }
+    }
+
+    /// Sends what waited for its turn. To be called every round; it looks a few times a millisecond.
+    ///
+    /// `make`: a frame with these bytes, if there is one free.
+    #[inline]
+    pub fn tend<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        make: impl FnMut(&[u8]) -> Option<F>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        if self.pacing.is_due(now) {
+            self.tend_now(rules, now, make, out, tap);
+        }
+    }
+
+    #[cold]
+    fn tend_now<T: Tap>(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        mut make: impl FnMut(&[u8]) -> Option<F>,
+        out: &mut Outcome<F>,
+        tap: &mut T,
+    ) {
+        let sessions = &mut self.sessions;
+        while let Some(entry) =
+            self.pacing.release(now, |vif| sessions.pace_mut(vif).map(|pace| *pace))
+        {
+            let vif = entry.vif();
+            if let Some(pace) = sessions.pace_mut(vif)
+                && pace.leaves(now)
+            {
+                self.pacing.owe(vif);
+            }
+            let current = rules.current(entry.slot, vif, entry.epoch);
+            let place = current.ok_or(DropReason::LinkGone).and_then(|(_, to)| {
+                self.queues.place(to.port().index(), Class::Free, entry.vswitch)
+            });
+            match place {
+                Ok(place) => place.fill(entry),
+                Err(reason) => {
+                    self.counts.vswitch_drop(entry.vswitch, reason);
+                    if T::ON {
+                        let event = dataplane_api::protocol::TapEvent::Dropped {
+                            reason,
+                            vif: Some(vif),
+                            port: None,
+                        };
+                        tap.record(entry.packet.into(), event, entry.frame.bytes());
+                    }
+                    out.free.push(entry.frame);
+                }
+            }
+        }
+        let queues = &mut self.queues;
+        self.pacing.quiet(
+            now,
+            |vif, change| {
+                if let Some(pace) = sessions.pace_mut(vif) {
+                    change(pace);
+                }
+            },
+            |vif| {
+                let link = rules.slot_of(vif).filter(|(_, link)| link.is_paced());
+                let Some((_, link)) = link else { return true };
+                // Behind others it would not be spaced; what is in the queue goes first.
+                let port = link.port().index();
+                let Some(frame) = make(&filler(&header(link))) else { return false };
+                match queues.place(port, Class::Free, link.vswitch()) {
+                    Ok(place) => place.fill(frame_entry(link.vswitch(), frame)),
+                    Err(_full) => out.free.push(frame),
+                }
+                true
+            },
+        );
+    }
+}
+
+/// A whole frame, of no link.
+fn frame_entry<F>(vswitch: VswitchId, frame: F) -> Entry<F> {
+    let (slot, vif, packet, epoch) = (NO_SLOT, u16::MAX, 0, 0);
+    Entry { frame, slot, vif, vswitch, packet, epoch, what: What::Frame }
+}
+
+/// Of a frame to a link's neighbour.
+fn header(link: &Record) -> ethernet::Header {
+    ethernet::Header {
+        destination: link.key().peer().0,
+        source: link.key().own().0,
+        vlan: Some(link.vlan()).filter(|vlan| *vlan != UNTAGGED),
+        ethertype: ethernet::ETHERTYPE_CJDNS,
+    }
+}

@@ -1,6 +1,7 @@
 //! The thread that does what packets must not wait for: it answers what is for the switches themselves, sends pings, and
 //! has the handshakes of links.
 
+mod cables;
 mod outbox;
 mod routers;
 mod rules;

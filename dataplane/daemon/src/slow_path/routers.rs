@@ -1,5 +1,6 @@
 //! The routers of vswitches: what they are told, what they send, when they are due.
 
+use super::cables::Cables;
 use crate::clock;
 use crate::counters::SharedCounters;
 use crate::tables::Tables;
@@ -37,6 +38,7 @@ pub(crate) struct Routers {
     due: BTreeSet<(Nanos, VswitchId)>,
     edition: Option<u64>,
     identities: Option<Arc<crate::keys::Identities>>,
+    cables: Cables,
 }
 
 /// A packet of a router, to be sent through its vswitch.
@@ -68,6 +70,7 @@ impl Routers {
             };
             self.entries.insert(vswitch.id, entry);
         }
+        self.cables = Cables::of(rules, |vswitch| self.entries.contains_key(&vswitch));
         let now = clock::now();
         self.due = self.entries.keys().map(|vswitch| (now, *vswitch)).collect();
     }
@@ -122,6 +125,7 @@ impl Routers {
             let neighbours: Vec<Neighbour> = links
                 .states_of(now, vswitch)
                 .filter_map(|link| neighbour(rules, counters, &link))
+                .chain(self.cables.neighbours(vswitch, counters))
                 .collect();
             let before = entry.router.next_due();
             let output = entry.router.poll(&mut moment(rng), &neighbours);

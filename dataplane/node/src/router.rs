@@ -77,7 +77,7 @@ pub struct Neighbour {
     pub established: bool,
     /// Longest switch packet that the link carries, in bytes; 0: not known.
     pub mtu: u16,
-    /// Round trip as the link measured it lately. `None`: the router measures it.
+    /// Round trip as the link measured it last. What the router measures itself is newer and counts first.
     pub lag_ms: Option<u16>,
     /// Packets received, ever; may begin anew with a session. So may the next two.
     pub received: u64,

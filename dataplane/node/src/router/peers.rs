@@ -245,7 +245,8 @@ impl Ring {
             .unwrap_or(if lost > 0 { DROPS_MAX } else { 0 });
         let measured = self.lag_sum_ms.checked_div(self.lag_count);
         // Zero would say that nothing was measured.
-        let lag = link_lag_ms.map(|lag| u64::from(lag.max(1))).or(measured).unwrap_or(0);
+        let of_the_link = || link_lag_ms.map(|lag| u64::from(lag.max(1)));
+        let lag = measured.or_else(of_the_link).unwrap_or(0);
         let sample = Sample {
             lag_ms: u16::try_from(lag).unwrap_or(u16::MAX),
             drops: u16::try_from(drops.min(DROPS_MAX)).unwrap_or(u16::MAX),
@@ -355,6 +356,7 @@ mod tests {
         neighbour.received = 1000;
         neighbour.lost = 1;
         neighbour.received_bytes = 5_999;
+        neighbour.lag_ms = Some(90);
         let mark = peer.ask(0, &mut rng);
         let mark = u64::from_be_bytes(mark[mark.len() - 8..].try_into().unwrap());
         peers.reply(7 * NANOS_PER_MS, 0x13, mark, 0x15);
@@ -366,7 +368,8 @@ mod tests {
         assert_eq!(read, [(0, expected)]);
         peer.announced();
         assert!(peer.news(&mut samples).is_none());
-        // A new session: counters from zero; nothing was asked.
+        // A new session: counters from zero; nothing was asked, but the link knows.
+        neighbour.lag_ms = Some(0);
         neighbour.received = 0;
         neighbour.lost = 3;
         neighbour.received_bytes = 1000;
@@ -377,6 +380,7 @@ mod tests {
         let start = peer.news(&mut samples).unwrap();
         let read: Vec<_> = start.with(&samples).samples().collect();
         assert_eq!((read.len(), read[0].0), (18, 3), "the oldest two are overwritten");
+        assert!(read.iter().all(|(_, sample)| sample.lag_ms == 1), "0 would be none");
         peer.unannounced();
         assert!(peer.news(&mut Vec::new()).is_some());
     }

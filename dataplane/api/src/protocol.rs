@@ -43,6 +43,8 @@ pub enum Request {
     Links,
     /// What the routers of vswitches are up to, answered by [`Reply::Routers`].
     Routers,
+    /// Whose private keys are here, answered by [`Reply::Keys`].
+    Keys,
 }
 
 /// From the process.
@@ -73,6 +75,8 @@ pub enum Reply {
     Links(Vec<LinkStatus>),
     /// Routers, by vswitch.
     Routers(Vec<RouterStatus>),
+    /// The public keys of the private ones that are kept, in order.
+    Keys(Vec<String>),
 }
 
 /// Which packets to show. All that is set must match.

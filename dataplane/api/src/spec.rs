@@ -6,6 +6,7 @@
 use crate::Generation;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv6Addr, SocketAddr};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Everything the switches shall be. Whole, versioned, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,23 @@ pub struct Spec {
     /// Cables between vswitches of this box. Listing both ends is the consent of both.
     #[serde(default, rename = "cable")]
     pub cables: Vec<CableSpec>,
+}
+
+impl Spec {
+    /// The same for other people's eyes: every password is [`Secret::HIDDEN`].
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        let hide = |secret: &mut Secret| *secret = Secret(Secret::HIDDEN.into());
+        for vswitch in &mut self.vswitches {
+            vswitch.logins.iter_mut().for_each(|login| hide(&mut login.password));
+            for link in vswitch.vifs.iter_mut().filter_map(|vif| vif.link.as_mut()) {
+                if let Session::Node(node) = link.session_mut() {
+                    node.password.as_mut().map(hide);
+                }
+            }
+        }
+        self
+    }
 }
 
 /// One virtual switch.
@@ -125,10 +143,22 @@ pub enum BeaconMode {
     Send,
 }
 
-/// A word that is not shown. It crosses the socket and lies on disk as it is: both are the owner's alone.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A word that is not shown, and is wiped when dropped. It crosses the socket and lies on disk as it is: both are the
+/// owner's alone.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Secret(pub String);
+
+impl Secret {
+    /// What stands in a spec that is shown without its secrets. No spec with it is taken.
+    pub const HIDDEN: &str = "(not shown)";
+
+    /// Whether this is the mark of a secret that was left out.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.0 == Self::HIDDEN
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -236,6 +266,29 @@ pub enum LinkSpec {
         /// Protection.
         session: Session,
     },
+}
+
+impl LinkSpec {
+    /// Its protection.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        let (Self::Ethernet { session, .. } | Self::Udp { session, .. }) = self;
+        session
+    }
+
+    fn session_mut(&mut self) -> &mut Session {
+        let (Self::Ethernet { session, .. } | Self::Udp { session, .. }) = self;
+        session
+    }
+
+    /// The node behind it, unless it is plain.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeSpec> {
+        match self.session() {
+            Session::Node(node) => Some(node),
+            Session::Plain => None,
+        }
+    }
 }
 
 /// How a link's packets are protected.
@@ -359,6 +412,36 @@ impl std::fmt::Debug for MacAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spec_for_other_eyes_has_no_password() {
+        let secret = || Secret("hunter2".into());
+        let node = NodeSpec {
+            public_key: "x.k".into(),
+            password: Some(secret()),
+            login: Some("us".into()),
+            handshake: Handshake::CryptoAuth,
+        };
+        let link = LinkSpec::Ethernet {
+            port: "west".into(),
+            vlan: None,
+            local: None,
+            peer: MacAddress([2; 6]),
+            session: Session::Node(node),
+        };
+        let vif = VifSpec { number: 2, role: Role::Peer, mtu: None, link: Some(link) };
+        let login =
+            LoginSpec { user: "them".into(), password: secret(), only: None, role: Role::Peer };
+        let red = VswitchSpec { vifs: vec![vif], logins: vec![login], ..Default::default() };
+        let shown = Spec { vswitches: vec![red], ..Default::default() }.without_secrets();
+        let vswitch = &shown.vswitches[0];
+        assert!(vswitch.logins[0].password.is_hidden());
+        let node = vswitch.vifs[0].link.as_ref().and_then(LinkSpec::node).unwrap();
+        assert_eq!(
+            (node.password.as_ref().unwrap().is_hidden(), node.login.is_some()),
+            (true, true)
+        );
+    }
 
     #[test]
     fn mac_addresses_read_back() {

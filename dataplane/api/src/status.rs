@@ -79,6 +79,10 @@ pub struct VswitchStatus {
     pub address: String,
     /// Scheme in words, e.g. `v358`.
     pub scheme: String,
+    /// It has links with keys, or listens for them.
+    pub needs_key: bool,
+    /// Its private key is here.
+    pub has_key: bool,
 }
 
 /// A vif.

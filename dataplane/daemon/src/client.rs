@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How long a reply may take.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -140,6 +141,17 @@ impl Client {
         }
     }
 
+    /// The public keys of the private ones that the process keeps.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn keys(&mut self) -> Result<Vec<String>, ClientError> {
+        match self.ask(&Request::Keys)? {
+            Reply::Keys(keys) => Ok(keys),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// The observed state of links with keys.
     ///
     /// # Errors
@@ -177,13 +189,16 @@ impl Client {
     }
 
     fn send(&mut self, message: &impl Serialize) -> Result<(), ClientError> {
-        Ok(self.stream.write_all(&protocol::encode(message)?)?)
+        // It may hold a key or a password.
+        let bytes = Zeroizing::new(protocol::encode(message)?);
+        Ok(self.stream.write_all(&bytes)?)
     }
 
     fn receive<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
         let mut chunk = [0; 4096];
         loop {
             if let Some((message, taken)) = protocol::decode(&self.received)? {
+                self.received[..taken].zeroize();
                 self.received.drain(..taken);
                 return Ok(message);
             }

@@ -309,6 +309,7 @@ impl Dataplane {
                 Ok(public) => Reply::Key(public.to_string()),
                 Err(why) => Reply::Refused(why),
             },
+            Request::Keys => Reply::Keys(self.manager.keys()),
             Request::Links => Reply::Links(self.manager.links()),
             Request::Routers => Reply::Routers(self.manager.routers()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
@@ -391,7 +392,7 @@ fn first_rules(
         && let Some(spec) = loaded.value
     {
         let mut compiler = compiler();
-        match compiler.compile(&spec, &neighbours.learned, &facts_for(&spec)) {
+        match compiler.compile(&spec, &neighbours.admitted(&spec), &facts_for(&spec)) {
             Ok(rules) => {
                 notices.push(format!(
                     "the spec kept on disk is in force, generation {}",
@@ -405,7 +406,7 @@ fn first_rules(
     let mut compiler = compiler();
     let spec = configured.unwrap_or_default();
     let rules = compiler
-        .compile(&spec, &neighbours.learned, &facts_for(&spec))
+        .compile(&spec, &neighbours.admitted(&spec), &facts_for(&spec))
         .context("the spec of the configuration")?;
     if spec != Spec::default() {
         store.keep(&spec).context("keep the spec on disk")?;

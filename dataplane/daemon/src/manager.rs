@@ -18,13 +18,13 @@ use dataplane_api::status::{
 };
 use dataplane_api::{
     Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
-    VifSpec,
+    VifSpec, VswitchId,
 };
 use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -126,7 +126,7 @@ impl Manager {
         }
         self.look_at_tags();
         let mut compiler = self.compiler.clone();
-        let rules = compiler.compile(&spec, &self.neighbours.learned, &self.facts)?;
+        let rules = compiler.compile(&spec, &self.neighbours.admitted(&spec), &self.facts)?;
         // The order keeps packets of both generations coming: add, publish, and only later take away.
         self.add_filters(&rules)?;
         self.store.keep(&spec)?;
@@ -177,7 +177,7 @@ impl Manager {
         self.keep_neighbours();
         let mut compiler = self.compiler.clone();
         let compiled = compiler
-            .compile(&self.spec, &self.neighbours.learned, &self.facts)
+            .compile(&self.spec, &self.neighbours.admitted(&self.spec), &self.facts)
             .map_err(ApplyError::from)
             .and_then(|rules| self.add_filters(&rules).map(|()| rules).map_err(ApplyError::from));
         match compiled {
@@ -243,6 +243,11 @@ impl Manager {
             identities.remove(&public);
         });
         Ok(public)
+    }
+
+    /// The public keys of the private ones that are kept.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.tables.identities.keys().map(PublicKey::to_string).collect()
     }
 
     fn change_identities(&mut self, change: impl FnOnce(&mut Identities)) {
@@ -459,6 +464,7 @@ impl Manager {
     /// The observed state.
     pub(crate) fn status(&self) -> Status {
         let rules = &self.tables.rules;
+        let needing = needing_keys(rules);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -478,6 +484,8 @@ impl Manager {
                     public_key: vswitch.key.to_string(),
                     address: vswitch.address.to_string(),
                     scheme: vswitch.scheme_name.clone(),
+                    needs_key: needing.contains(&vswitch.id),
+                    has_key: self.tables.identities.contains_key(&vswitch.key),
                 })
                 .collect(),
             vifs: rules
@@ -485,8 +493,28 @@ impl Manager {
                 .map(|vif| vif_status(rules, &self.facts, &self.tables.next_hops, vif))
                 .collect(),
             slow_path: self.observed.lock().unwrap_or_else(PoisonError::into_inner).status.clone(),
-            notices: self.notices.iter().cloned().chain(self.resolver.notices()).collect(),
+            notices: self
+                .notices
+                .iter()
+                .cloned()
+                .chain(self.resolver.notices())
+                .chain(self.keyless(&needing))
+                .collect(),
         }
+    }
+
+    /// A sentence for each vswitch whose links stay down because nobody gave its private key.
+    fn keyless(&self, needing: &BTreeSet<VswitchId>) -> impl Iterator<Item = String> {
+        let identities = &self.tables.identities;
+        let without = self.tables.rules.vswitches().filter(|vswitch| {
+            needing.contains(&vswitch.id) && !identities.contains_key(&vswitch.key)
+        });
+        without.map(|vswitch| {
+            format!(
+                "vswitch {}: the private key of {} is not here, so its links with keys stay down; give it with `switchyard keys import`",
+                vswitch.name, vswitch.key
+            )
+        })
     }
 
     fn port_statuses(&self) -> Vec<PortStatus> {
@@ -514,6 +542,13 @@ impl Manager {
             })
             .collect()
     }
+}
+
+/// Vswitches that have links with keys, or listen for them.
+fn needing_keys(rules: &Rules) -> BTreeSet<VswitchId> {
+    let linked = rules.vifs().filter(|vif| vif.node.is_some()).map(|vif| vif.vswitch);
+    let listening = rules.vswitches().filter(|vswitch| !vswitch.listeners.is_empty());
+    linked.chain(listening.map(|vswitch| vswitch.id)).collect()
 }
 
 /// The link to where a newcomer is, as a spec says it.

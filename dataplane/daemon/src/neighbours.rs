@@ -3,6 +3,7 @@
 
 use crate::slow_path::HandshakeClock;
 use dataplane_api::{LearnedVif, Nanos, Spec};
+use node::links::BEACON_LOGIN;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wire::scheme::Scheme;
@@ -91,6 +92,19 @@ impl Neighbours {
         Some(number)
     }
 
+    /// Learned vifs whose login is still in `spec`: who loses it is cut off. Those of beacons need none.
+    pub(crate) fn admitted(&self, spec: &Spec) -> Vec<LearnedVif> {
+        let knows = |learned: &LearnedVif, user: &str| {
+            let vswitch = spec.vswitches.iter().find(|vswitch| vswitch.name == learned.vswitch);
+            vswitch.is_some_and(|of| of.logins.iter().any(|login| login.user == user))
+        };
+        let admitted = self.learned.iter().filter(|learned| match learned.user.as_deref() {
+            None | Some(BEACON_LOGIN) => true,
+            Some(user) => knows(learned, user),
+        });
+        admitted.cloned().collect()
+    }
+
     /// Takes a learned vif away; its number is kept for its neighbour, and from others for a while.
     pub fn forget(&mut self, vswitch: &str, number: u16, now: u64) -> bool {
         let before = self.learned.len();
@@ -126,7 +140,7 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataplane_api::{VifSpec, VswitchSpec};
+    use dataplane_api::{LoginSpec, Secret, VifSpec, VswitchSpec};
 
     fn spec(numbers: &[u16]) -> Spec {
         let vif = |number: &u16| VifSpec {
@@ -170,6 +184,37 @@ mod tests {
         let last = first.at(2_000_000_000_000 + 1_700_000_000_000);
         assert!(neighbours.clone().extend_clock(first, 3_900_000_000_000));
         assert!(neighbours.start_clock(5).at(5) > last, "whatever the wall clock says");
+    }
+
+    #[test]
+    fn who_loses_the_login_is_left_out() {
+        let vif = |user: Option<&str>, number| LearnedVif {
+            vswitch: "red".into(),
+            user: user.map(str::to_owned),
+            vif: spec(&[number]).vswitches[0].vifs[0].clone(),
+        };
+        let neighbours = Neighbours {
+            learned: vec![
+                vif(Some("a"), 3),
+                vif(Some("b"), 4),
+                vif(Some(BEACON_LOGIN), 5),
+                vif(None, 6),
+            ],
+            ..Neighbours::default()
+        };
+        let mut spec = spec(&[2]);
+        spec.vswitches[0].logins.push(LoginSpec {
+            user: "b".into(),
+            password: Secret("x".into()),
+            only: None,
+            role: dataplane_api::Role::Peer,
+        });
+        let numbers = |spec: &Spec| {
+            neighbours.admitted(spec).iter().map(|of| of.vif.number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&spec), [4, 5, 6]);
+        spec.vswitches[0].name = "blue".into();
+        assert_eq!(numbers(&spec), [5, 6]);
     }
 
     #[test]

@@ -121,6 +121,11 @@ pub enum VswitchError {
     /// Not the key of a node.
     #[error("route server {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
     RouteServer(String),
+    /// A login of a spec that was shown without its secrets.
+    #[error(
+        "login {0:?} has no password, only the mark that `show spec` puts in its place: write the password, or start from `show spec --secrets`"
+    )]
+    PasswordHidden(String),
     /// The forms are no scheme.
     #[error("scheme: {0}")]
     Scheme(#[from] wire::scheme::SchemeError),
@@ -177,6 +182,11 @@ pub enum VifError {
     /// The vswitch's own key.
     #[error("the node behind the link has the vswitch's own key")]
     NodeSelf,
+    /// A link of a spec that was shown without its secrets.
+    #[error(
+        "the link has no password, only the mark that `show spec` puts in its place: write the password, or start from `show spec --secrets`"
+    )]
+    PasswordHidden,
     /// Plain link beside untrusted neighbours.
     #[error(
         "plain link on port {0:?}: untrusted neighbours are on that port and could forge its packets; force it in the port's configuration if they cannot"

@@ -11,9 +11,14 @@
 mod rig;
 
 use dataplane_api::spec::{SchemeSpec, VifSpec};
-use dataplane_api::{CableEnd, CableSpec, Generation, Role, Spec, VswitchId};
+use dataplane_api::{
+    CableEnd, CableSpec, Generation, Handshake, LinkSpec, LoginSpec, NodeSpec, Role, Secret,
+    Session, Spec, VswitchId,
+};
 use dataplane_engine::slow_path::{Answer, Punted, Responder};
-use dataplane_engine::{Compiler, Inject, PuntKind, SpecError, StepEnd, VifError, explain};
+use dataplane_engine::{
+    Compiler, Inject, PuntKind, SpecError, StepEnd, VifError, VswitchError, explain,
+};
 use rig::{Rig, Verdict, ethernet_vif, key, plain_spec, ports};
 use wire::buf::HeapPacket;
 
@@ -46,6 +51,29 @@ fn a_wrong_spec_is_refused_by_what_is_wrong_with_it() {
     assert_eq!(vif_error(VifSpec { link: None, ..ethernet_vif(3, "p0", None) }), VifError::Nothing);
     let long = VifSpec { mtu: Some(1495), ..ethernet_vif(3, "p0", None) };
     assert_eq!(vif_error(long), VifError::Mtu { found: 1495, min: 64, max: 1494 });
+
+    let hidden = || Secret(Secret::HIDDEN.into());
+    let mut shown = ethernet_vif(3, "p0", None);
+    if let Some(LinkSpec::Ethernet { session, .. }) = &mut shown.link {
+        *session = Session::Node(NodeSpec {
+            public_key: key(7).to_string(),
+            password: Some(hidden()),
+            login: None,
+            handshake: Handshake::CryptoAuth,
+        });
+    }
+    assert_eq!(vif_error(shown), VifError::PasswordHidden);
+    let mut shown = plain_spec(SchemeSpec::F4, &[2]);
+    let login =
+        LoginSpec { user: "us".into(), password: hidden(), only: None, role: Role::Customer };
+    shown.vswitches[0].logins.push(login);
+    assert_eq!(
+        refusal(&shown),
+        SpecError::Vswitch {
+            vswitch: "red".into(),
+            error: VswitchError::PasswordHidden("us".into())
+        }
+    );
 
     let mut twice = plain_spec(SchemeSpec::F4, &[2]);
     twice.vswitches.push(twice.vswitches[0].clone());

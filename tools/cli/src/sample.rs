@@ -42,6 +42,8 @@ pub(crate) fn status(seconds: u64) -> Status {
         public_key: format!("{name}.k"),
         address: format!("fc00::{id}"),
         scheme: scheme.into(),
+        needs_key: false,
+        has_key: false,
     };
     Status {
         version: "0.1.0".into(),

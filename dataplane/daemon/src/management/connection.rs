@@ -5,6 +5,7 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes taken from one client before others have their turn.
 const READ_MAX: usize = 1 << 20;
@@ -83,10 +84,10 @@ impl Connection {
 
     /// Takes what has come, up to a bound. `true`: the client has ended the connection.
     pub(super) fn read(&mut self) -> Result<bool, Refusal> {
-        let mut chunk = [0; 16 << 10];
+        let mut chunk = Zeroizing::new([0; 16 << 10]);
         let mut taken = 0;
         while taken < READ_MAX {
-            match self.stream.read(&mut chunk) {
+            match self.stream.read(chunk.as_mut_slice()) {
                 Ok(0) => return Ok(true),
                 Ok(n) => {
                     taken += n;
@@ -130,6 +131,8 @@ impl Connection {
 
     fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, Refusal> {
         let Some((message, taken)) = protocol::decode(&self.received)? else { return Ok(None) };
+        // It may have held a key or a password.
+        self.received[..taken].zeroize();
         self.received.drain(..taken);
         self.unfinished = Duration::ZERO;
         Ok(Some(message))

@@ -8,7 +8,7 @@ use dataplane_api::limits::{
 };
 use dataplane_api::{
     BeaconMode, CableEnd, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress,
-    PortId, Role, RouteServerSpec, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
+    PortId, Role, RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifSpec, VswitchSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -444,6 +444,9 @@ fn draft_node(link: &LinkSpec, own: &PublicKey) -> Result<Option<NodeInfo>, VifE
     if key == *own {
         return Err(VifError::NodeSelf);
     }
+    if node.password.as_ref().is_some_and(Secret::is_hidden) {
+        return Err(VifError::PasswordHidden);
+    }
     Ok(Some(NodeInfo {
         key,
         password: node.password.clone(),
@@ -474,6 +477,9 @@ fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {
         }
         if login.password.0.is_empty() {
             return Err(VswitchError::Password(login.user.clone()));
+        }
+        if login.password.is_hidden() {
+            return Err(VswitchError::PasswordHidden(login.user.clone()));
         }
     }
     Ok(())

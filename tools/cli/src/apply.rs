@@ -23,7 +23,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// File with the spec alone, TOML or (named .json) JSON, as `show spec` prints it
+    /// File with the spec alone, TOML or (named .json) JSON, as `show spec --secrets` prints it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Configuration file whose spec is meant; what it says of the process itself needs a restart
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(spec.vswitches[0].vifs[1].mtu, Some(1000));
         std::fs::write(&json, serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read_spec(&json).unwrap(), spec);
-        // What `show spec` prints can be sent back.
+        // What `show spec --secrets` prints can be sent back.
         std::fs::write(&toml, toml::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read_spec(&toml).unwrap(), spec);
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use daemon::client::{Client, ClientError, TapRecords};
 use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
+use dataplane_api::status::LinkStatus;
 use dataplane_api::{Generation, Spec, Status};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,11 @@ impl Process {
     /// Makes `spec` the spec in force: all of it or, when refused, nothing.
     pub(crate) fn apply(&mut self, spec: Spec) -> Result<Generation> {
         self.client.apply(spec).map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// The observed state of links with keys.
+    pub(crate) fn links(&mut self) -> Result<Vec<LinkStatus>> {
+        self.client.links().map_err(|error| sentence(&self.socket, error))
     }
 
     /// Sends one switch ping; `None` when nothing came back in time, else round trip in nanoseconds and version.

@@ -153,6 +153,7 @@ mod tests {
             "show --json vifs --vswitch red",
             "show drops --reason policy",
             "show spec",
+            "show spec --secrets --json",
             "top --interval 0.5",
             "trace --vif red:2 --reason policy --count 3",
             "trace --label 0000.0000.0000.0013 --json",

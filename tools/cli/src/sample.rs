@@ -3,7 +3,9 @@
 mod counters;
 
 pub(crate) use counters::snapshot;
-use dataplane_api::status::{PortStatus, SlowPathStatus, VifStatus, VswitchStatus, WorkerStatus};
+use dataplane_api::status::{
+    LinkStatus, PortStatus, SlowPathStatus, VifStatus, VswitchStatus, WorkerStatus,
+};
 use dataplane_api::{Generation, PortId, Status, VifId, VswitchId, WorkerId};
 
 /// What it says of itself after `seconds`.
@@ -42,7 +44,7 @@ pub(crate) fn status(seconds: u64) -> Status {
         public_key: format!("{name}.k"),
         address: format!("fc00::{id}"),
         scheme: scheme.into(),
-        needs_key: false,
+        needs_key: name == "blue",
         has_key: false,
     };
     Status {
@@ -76,4 +78,20 @@ pub(crate) fn status(seconds: u64) -> Status {
         notices: vec!["port east: small pages".into()],
         ..Status::default()
     }
+}
+
+/// What it says of its links: the one of blue:5 has keys.
+pub(crate) fn links() -> Vec<LinkStatus> {
+    vec![LinkStatus {
+        vif: VifId(4),
+        key: "lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k".into(),
+        user: Some("alice".into()),
+        learned: true,
+        kind: "crypto_auth".into(),
+        state: "ESTABLISHED".into(),
+        version: 22,
+        rtt_ns: Some(1_230_000),
+        heard_ns: Some(400_000_000),
+        sessions: 2,
+    }]
 }

@@ -45,21 +45,26 @@ enum What {
     Vswitches(vswitches::Filter),
     /// Interfaces of vswitches: number, role, one-hop label, traffic
     Vifs(vifs::Filter),
-    /// Sessions with neighbours: address, port, owning worker
+    /// Neighbours: address, port, state of the session, round trip, loss, who
     Links(links::Filter),
     /// Drops by reason, and what each means
     Drops(drops::Filter),
     /// Worker threads: core, load, frames
     Workers,
-    /// The spec in force, as TOML
-    Spec,
+    /// The spec in force, as TOML; passwords are left out
+    Spec {
+        /// With the passwords, for `apply`
+        #[arg(long)]
+        secrets: bool,
+    },
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
     let mut process = Process::connect(&args.process)?;
-    if matches!(args.what, What::Spec) {
+    if let What::Spec { secrets } = args.what {
         let spec = process.spec()?;
+        let spec = if secrets { spec } else { spec.without_secrets() };
         if args.output.json {
             return print_json(out, &spec);
         }
@@ -74,9 +79,9 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
         What::Ports(filter) => ports::list(&view, filter)?,
         What::Vswitches(filter) => vswitches::list(&view, filter)?,
         What::Vifs(filter) => vifs::list(&view, filter)?,
-        What::Links(filter) => links::list(&view, filter)?,
+        What::Links(filter) => links::list(&view, filter, &process.links()?)?,
         What::Drops(filter) => drops::list(&view, filter)?,
-        What::Workers | What::Spec => workers::list(&view),
+        What::Workers | What::Spec { .. } => workers::list(&view),
     };
     if args.output.json {
         return print_json(out, &json!({ listing.name: listing.rows, "seconds": view.seconds }));
@@ -183,9 +188,9 @@ east  up     1500  af_xdp native copy  0→worker 1         0         0       55
         let table =
             listing(|view| vswitches::list(view, &filter).unwrap(), false).table.to_string();
         let expected = "\
-vswitch  tenant  address  scheme  vifs     rx     tx  drops
-red           1  fc00::0  v358       3  1 800  1 650      0
-blue          2  fc00::1  v48        2      0      0    120
+vswitch  tenant  address  scheme  private key  vifs     rx     tx  drops
+red           1  fc00::0  v358    not needed      3  1 800  1 650      0
+blue          2  fc00::1  v48     MISSING         2      0      0    120
 ";
         assert_eq!(table, expected);
     }
@@ -206,13 +211,30 @@ red:4  customer  0000.0000.0000.0019  1480  cable to blue:4                     
     #[test]
     fn links_leave_out_cables() {
         let filter = links::Filter { port: Some("west".into()), ..links::Filter::default() };
-        let table = listing(|view| links::list(view, &filter).unwrap(), false).table.to_string();
+        let table =
+            listing(|view| links::list(view, &filter, &[]).unwrap(), false).table.to_string();
         let expected = "\
-vif     port  worker  next hop  link                                rx  tx
-red:2   west       0  known     ethernet west 02:00:00:00:00:02  1 800   0
-blue:5  west       0  known     udp 192.0.2.1:4000                   0   0
+vif     port  worker  next hop  link                                rx  rx bytes  tx  tx bytes
+red:2   west       0  known     ethernet west 02:00:00:00:00:02  1 800    180 kB   0       0 B
+blue:5  west       0  known     udp 192.0.2.1:4000                   0       0 B   0       0 B
 ";
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn links_with_keys_show_their_session_and_who_is_there() {
+        let filter = links::Filter { port: Some("west".into()), ..links::Filter::default() };
+        let one = listing(|view| links::list(view, &filter, &sample::links()).unwrap(), true);
+        let expected = "\
+vif     port  worker  next hop  link                             kind         state        version      rtt  silent    loss  rx pkt/s  rx bit/s  tx pkt/s  tx bit/s  who
+red:2   west       0  known     ethernet west 02:00:00:00:00:02  plain                                                            600     480 k         0         0
+blue:5  west       0  known     udp 192.0.2.1:4000               crypto_auth  ESTABLISHED       22  1.23 ms  400 ms  10.0 %         0         0         0         0  alice lqjqj3nj…
+";
+        assert_eq!(one.table.to_string(), expected);
+        let session = &one.rows[1]["session"];
+        assert_eq!(session["key"], sample::links()[0].key);
+        assert_eq!((&session["opened"], &session["skipped"]), (&270.into(), &36.into()));
+        assert!(one.rows[0].get("session").is_none());
     }
 
     #[test]

@@ -128,6 +128,35 @@ impl Traffic {
     }
 }
 
+/// What the packet numbers of a link with keys tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Numbering {
+    pub(crate) opened: u64,
+    pub(crate) replayed: u64,
+    pub(crate) skipped: u64,
+    pub(crate) late: u64,
+}
+
+impl Numbering {
+    /// Between `earlier` and now.
+    pub(crate) const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            opened: self.opened.saturating_sub(earlier.opened),
+            replayed: self.replayed.saturating_sub(earlier.replayed),
+            skipped: self.skipped.saturating_sub(earlier.skipped),
+            late: self.late.saturating_sub(earlier.late),
+        }
+    }
+
+    /// Share of what the neighbour sent that never came; `None` when it sent nothing that is known of.
+    pub(crate) fn loss(&self) -> Option<f64> {
+        let lost = self.skipped.saturating_sub(self.late);
+        let sent = lost + self.opened;
+        #[expect(clippy::cast_precision_loss, reason = "a share is shown with three digits")]
+        (sent > 0).then(|| lost as f64 / sent as f64)
+    }
+}
+
 /// Packets and bits a second, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct TrafficRates {
@@ -174,6 +203,8 @@ pub(crate) struct Snapshot {
     pub(crate) vswitches: Vec<Drops>,
     /// As `status.vifs`.
     pub(crate) vifs: Vec<Traffic>,
+    /// As `status.vifs`; all 0 where the link has no keys.
+    pub(crate) numberings: Vec<Numbering>,
     /// As `status.workers`.
     pub(crate) workers: Vec<WorkerTotals>,
 }
@@ -184,6 +215,8 @@ impl Snapshot {
         let layout = counters.layout();
         let sum =
             |slot: usize| (0..counters.banks()).map(|bank| counters.read(bank, slot)).sum::<u64>();
+        let (vifs, numberings) =
+            status.vifs.iter().map(|vif| read_vif(&layout, vif.id, &sum)).unzip();
         Self {
             at_ns: status.uptime_ns,
             ports: status.ports.iter().map(|port| read_port(&layout, port.id, &sum)).collect(),
@@ -192,7 +225,8 @@ impl Snapshot {
                 .iter()
                 .map(|vswitch| read_drops(&layout, vswitch.id, &sum))
                 .collect(),
-            vifs: status.vifs.iter().map(|vif| read_vif(&layout, vif.id, &sum)).collect(),
+            vifs,
+            numberings,
             workers: (status.workers.iter())
                 .map(|worker| {
                     WorkerTotals(std::array::from_fn(|slot| counters.read(worker.id.index(), slot)))
@@ -219,6 +253,12 @@ impl Snapshot {
     pub(crate) fn vif(&self, id: VifId) -> Option<&Traffic> {
         let index = self.status.vifs.iter().position(|vif| vif.id == id)?;
         self.vifs.get(index)
+    }
+
+    /// Packet numbers of a vif's link.
+    pub(crate) fn numbering(&self, id: VifId) -> Option<&Numbering> {
+        let index = self.status.vifs.iter().position(|vif| vif.id == id)?;
+        self.numberings.get(index)
     }
 
     /// Drops charged to a vswitch.
@@ -278,16 +318,23 @@ fn read_drops(layout: &Layout, id: VswitchId, sum: &dyn Fn(usize) -> u64) -> Dro
     drops
 }
 
-fn read_vif(layout: &Layout, id: VifId, sum: &dyn Fn(usize) -> u64) -> Traffic {
+fn read_vif(layout: &Layout, id: VifId, sum: &dyn Fn(usize) -> u64) -> (Traffic, Numbering) {
     let first = layout.vif(id);
     let slots: [u64; VIF_SLOTS] = std::array::from_fn(|index| sum(first + index));
     let of = |counter: VifCounter| slots[counter as usize];
-    Traffic {
+    let traffic = Traffic {
         rx_packets: of(VifCounter::RxPackets),
         rx_bytes: of(VifCounter::RxBytes),
         tx_packets: of(VifCounter::TxPackets),
         tx_bytes: of(VifCounter::TxBytes),
-    }
+    };
+    let numbering = Numbering {
+        opened: of(VifCounter::Opened),
+        replayed: of(VifCounter::Replayed),
+        skipped: of(VifCounter::Skipped),
+        late: of(VifCounter::Late),
+    };
+    (traffic, numbering)
 }
 
 #[cfg(test)]
@@ -317,6 +364,16 @@ mod tests {
         let rates = now.vifs[0].rates(&earlier.vifs[0], seconds);
         assert!((rates.rx_pps - 600.0).abs() < 1e-6, "{rates:?}");
         assert!((rates.rx_bps - 600.0 * 100.0 * 8.0).abs() < 1e-6, "{rates:?}");
+    }
+
+    #[test]
+    fn what_came_late_is_not_lost() {
+        let numbering = Numbering { opened: 90, replayed: 7, skipped: 12, late: 2 };
+        assert!((numbering.loss().unwrap() - 0.1).abs() < 1e-9);
+        assert_eq!(Numbering::default().loss(), None);
+        assert_eq!(numbering.since(&numbering).loss(), None);
+        // The late packet was skipped before the time that is looked at.
+        assert_eq!(Numbering { opened: 5, skipped: 1, late: 2, ..numbering }.loss(), Some(0.0));
     }
 
     #[test]

@@ -48,6 +48,14 @@ pub(crate) fn nanos(value: u64) -> String {
     }
 }
 
+/// Bytes with three significant digits and a decimal prefix: `1.23 MB`.
+pub(crate) fn bytes(value: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let text = rate(value as f64);
+    let unit = if text.contains(' ') { "B" } else { " B" };
+    text + unit
+}
+
 /// A share in percent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -91,6 +99,15 @@ mod tests {
             (3.0e12, "3 T"),
         ] {
             assert_eq!(rate(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_their_unit_beside_the_prefix() {
+        for (value, text) in
+            [(0, "0 B"), (999, "999 B"), (180_000, "180 kB"), (1_234_567, "1.23 MB")]
+        {
+            assert_eq!(bytes(value), text);
         }
     }
 

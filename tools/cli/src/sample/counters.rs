@@ -41,5 +41,10 @@ pub(crate) fn snapshot(seconds: u64) -> Snapshot {
     banks[1][layout.vif(VifId(1)) + VifCounter::TxPackets as usize] = 550 * seconds;
     banks[0][layout.port_drop(west, DropReason::UnknownLink)] = 5 * seconds;
     banks[1][layout.vswitch_drop(VswitchId(1), DropReason::Policy)] = 40 * seconds;
+    for (counter, each_second) in
+        [(VifCounter::Opened, 90), (VifCounter::Skipped, 12), (VifCounter::Late, 2)]
+    {
+        banks[0][layout.vif(VifId(4)) + counter as usize] = each_second * seconds;
+    }
     Snapshot::take(super::status(seconds), &Banks { layout, banks })
 }

@@ -34,6 +34,10 @@ struct Row {
     address: String,
     public_key: String,
     scheme: String,
+    /// Its private key is here.
+    has_key: bool,
+    /// It has links with keys, or listens for them.
+    needs_key: bool,
     vifs: usize,
     #[serde(flatten)]
     traffic: Traffic,
@@ -75,6 +79,8 @@ fn row(view: &View<'_>, vswitch: &VswitchStatus, drops: &Drops) -> Row {
         address: vswitch.address.clone(),
         public_key: vswitch.public_key.clone(),
         scheme: vswitch.scheme.clone(),
+        has_key: vswitch.has_key,
+        needs_key: vswitch.needs_key,
         vifs: view.now.status.vifs.iter().filter(|vif| vif.vswitch == vswitch.id).count(),
         traffic,
         drops: drops.clone(),
@@ -88,6 +94,7 @@ fn table(rows: &[Row]) -> Table {
         ("tenant", Side::Right),
         ("address", Side::Left),
         ("scheme", Side::Left),
+        ("private key", Side::Left),
         ("vifs", Side::Right),
     ];
     columns.extend_from_slice(if rows.iter().any(|row| row.rates.is_some()) {
@@ -108,6 +115,7 @@ fn table(rows: &[Row]) -> Table {
             row.tenant.to_string(),
             row.address.clone(),
             row.scheme.clone(),
+            private_key(row).into(),
             row.vifs.to_string(),
         ];
         if let Some(rates) = &row.rates {
@@ -122,4 +130,13 @@ fn table(rows: &[Row]) -> Table {
         table.row(cells);
     }
     table
+}
+
+/// Whether links with keys can come up.
+const fn private_key(row: &Row) -> &'static str {
+    match (row.has_key, row.needs_key) {
+        (true, _) => "here",
+        (false, true) => "MISSING",
+        (false, false) => "not needed",
+    }
 }

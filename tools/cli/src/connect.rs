@@ -7,7 +7,7 @@ use daemon::client::{Client, ClientError, TapRecords};
 use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
 use dataplane_api::status::LinkStatus;
-use dataplane_api::{Generation, Spec, Status};
+use dataplane_api::{Generation, Secret, Spec, Status};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,9 +60,36 @@ impl Process {
         self.client.apply(spec).map_err(|error| sentence(&self.socket, error))
     }
 
+    /// Gives the process a private key, which never comes back; returns the public one.
+    pub(crate) fn add_key(&mut self, private: Secret) -> Result<String> {
+        self.client.add_key(private).map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Lets the process forget the private key of a public one.
+    pub(crate) fn remove_key(&mut self, public: &str) -> Result<String> {
+        self.client.remove_key(public).map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Public keys of the private ones that the process keeps.
+    pub(crate) fn keys(&mut self) -> Result<Vec<String>> {
+        self.client.keys().map_err(|error| sentence(&self.socket, error))
+    }
+
     /// The observed state of links with keys.
     pub(crate) fn links(&mut self) -> Result<Vec<LinkStatus>> {
         self.client.links().map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Changes the spec in force, and returns the generation from which on that counts. Who changes it at the same
+    /// time makes this fail, not vanish: the generation is theirs by then.
+    pub(crate) fn edit<T>(
+        &mut self,
+        change: impl FnOnce(&mut Spec) -> Result<T>,
+    ) -> Result<(T, Generation)> {
+        let mut spec = self.spec()?;
+        let changed = change(&mut spec)?;
+        spec.generation = Generation(spec.generation.0.saturating_add(1));
+        Ok((changed, self.apply(spec)?))
     }
 
     /// Sends one switch ping; `None` when nothing came back in time, else round trip in nanoseconds and version.

@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod demo;
 mod explain;
+mod keys;
 mod label;
 mod names;
 mod output;
@@ -19,6 +20,7 @@ mod ping;
 mod run;
 #[cfg(test)]
 mod sample;
+mod secret;
 mod show;
 mod snapshot;
 mod table;
@@ -54,6 +56,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Send a spec to the running process: all of it is taken, or nothing
     Apply(apply::ApplyArgs),
+    Keys(keys::KeysArgs),
     Show(show::ShowArgs),
     /// Watch tenants, ports, drops and workers live
     Top(top::TopArgs),
@@ -106,6 +109,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Check(args) => check::run(args, out),
         Command::Bench(args) => bench::run(args, out),
         Command::Apply(args) => apply::run(args, out),
+        Command::Keys(args) => keys::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Top(args) => top::run(args),
         Command::Traffic(args) => traffic::run(args, out),
@@ -163,6 +167,13 @@ mod tests {
             "ping 0000.0000.0000.0013 --vswitch red --socket /tmp/s",
             "apply --spec spec.toml",
             "apply --config box.toml",
+            "keys generate --json",
+            "keys generate --to red.key",
+            "keys generate --vswitch red",
+            "keys import --from red.key --vswitch red",
+            "keys import",
+            "keys list --json",
+            "keys remove lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -185,6 +196,10 @@ mod tests {
             "show drops --port west --vswitch red",
             "apply",
             "apply --spec a --config b",
+            "keys",
+            "keys generate --to red.key --vswitch red",
+            "keys import 362fdea918cefe8849a0464237a7e012da74165e32e4f6edb1ab5bc56050753c",
+            "keys remove red",
             "capture --port west --rate 0",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));

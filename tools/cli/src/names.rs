@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use dataplane_api::status::{PortStatus, VifStatus, VswitchStatus};
-use dataplane_api::{PortId, Status, VifId, VswitchId};
+use dataplane_api::{PortId, Spec, Status, VifId, VswitchId, VswitchSpec};
 use std::str::FromStr;
 
 /// A vif as people name it: `vswitch:number`.
@@ -30,6 +30,13 @@ pub(crate) fn vswitch_named<'a>(status: &'a Status, name: &str) -> Result<&'a Vs
         let known = listed(status.vswitches.iter().map(|vswitch| vswitch.name.as_str()));
         anyhow!("there is no vswitch {name:?}; the running spec has {known}")
     })
+}
+
+/// The vswitch with this name in a spec.
+pub(crate) fn vswitch_in<'a>(spec: &'a mut Spec, name: &str) -> Result<&'a mut VswitchSpec> {
+    let known = listed(spec.vswitches.iter().map(|vswitch| vswitch.name.as_str()));
+    let found = spec.vswitches.iter_mut().find(|vswitch| vswitch.name == name);
+    found.ok_or_else(|| anyhow!("there is no vswitch {name:?}; the running spec has {known}"))
 }
 
 /// The port with this name.

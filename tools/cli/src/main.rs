@@ -16,6 +16,7 @@ mod keys;
 mod label;
 mod names;
 mod output;
+mod peer;
 mod ping;
 mod run;
 #[cfg(test)]
@@ -57,6 +58,7 @@ enum Command {
     /// Send a spec to the running process: all of it is taken, or nothing
     Apply(apply::ApplyArgs),
     Keys(keys::KeysArgs),
+    Peer(peer::PeerArgs),
     Show(show::ShowArgs),
     /// Watch tenants, ports, drops and workers live
     Top(top::TopArgs),
@@ -110,6 +112,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Bench(args) => bench::run(args, out),
         Command::Apply(args) => apply::run(args, out),
         Command::Keys(args) => keys::run(args, out),
+        Command::Peer(args) => peer::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Top(args) => top::run(args),
         Command::Traffic(args) => traffic::run(args, out),
@@ -173,6 +176,15 @@ mod tests {
             "keys import --from red.key --vswitch red",
             "keys import",
             "keys list --json",
+            "peer add red --ethernet west --vlan 7 --peer 02:00:00:00:0e:00 --key lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k --login us --password-file p",
+            "peer add red --udp west --credentials - --local 192.0.2.1:4000 --handshake noise --role peer --number 9 --json",
+            "peer accept red --user alice",
+            "peer accept red --user alice --ethernet west --beacon send --only fc00::1 --role provider",
+            "peer accept red --user alice --udp west --local [2001:db8::1]:4000 --new-password",
+            "peer credentials red --user alice --json",
+            "peer remove red 5",
+            "peer remove red lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k",
+            "peer remove red --user alice",
             "keys remove lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));
@@ -200,6 +212,16 @@ mod tests {
             "keys generate --to red.key --vswitch red",
             "keys import 362fdea918cefe8849a0464237a7e012da74165e32e4f6edb1ab5bc56050753c",
             "keys remove red",
+            "peer",
+            "peer add red --credentials -",
+            "peer add red --ethernet west --udp west --credentials -",
+            "peer add red --ethernet west --peer 02:00:00:00:0e:00",
+            "peer add red --ethernet west --credentials - --login us",
+            "peer accept red",
+            "peer accept red --user alice --udp west --beacon send",
+            "peer remove red",
+            "peer remove red 5 --user alice",
+            "peer remove red alice",
             "capture --port west --rate 0",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));

@@ -23,6 +23,15 @@ pub(crate) fn line(path: &Path, what: &str) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
+/// All that is in a file, or, for `-`, on standard input.
+pub(crate) fn text(path: &Path, what: &str) -> Result<Zeroizing<String>> {
+    let mut file = open(path)?;
+    if file.is_terminal() {
+        writeln!(std::io::stderr(), "{what}, then Ctrl-D:")?;
+    }
+    read_until(&mut file, |_| false).with_context(|| format!("reading {}", name(path)))
+}
+
 /// Writes a secret into a new file that only its owner may read.
 pub(crate) fn write_new(path: &Path, secret: &str) -> Result<()> {
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

@@ -1,7 +1,8 @@
 //! Between memory and vectors.
 
 use std::arch::x86_64::{
-    __m512i, __mmask64, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_xor_si512,
+    __m512i, __mmask64, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_setzero_si512,
+    _mm512_xor_si512,
 };
 use zerocopy::transmute;
 
@@ -27,6 +28,10 @@ pub(super) fn load(text: &[u8], before: usize, at: usize) -> __m512i {
         return transmute!(*chunk);
     }
     let mask = inside(text.len(), before, at);
+    if mask == 0 {
+        // The address may be of no page at all, and the processor takes long to find that it need not read there.
+        return _mm512_setzero_si512();
+    }
     let address = text.as_ptr().wrapping_add(at).wrapping_sub(before);
     // SAFETY: the instruction reads no byte but those of the mask, and these lie within `text`; an address outside of it
     // is only computed.

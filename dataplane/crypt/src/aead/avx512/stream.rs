@@ -34,7 +34,9 @@ pub(super) fn begin(cipher: Cipher, columns: &mut Columns) {
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
 fn begin_salsa(columns: &mut Columns, first: usize, second: usize) {
     let zero = _mm512_setzero_si512();
-    let (x, y) = rounds::salsa_two(
+    let both = columns.len() > second;
+    let (x, y) = salsa_two(
+        both,
         &salsa(&session_key(columns, first), long_nonce(columns, first)),
         &salsa(&session_key(columns, second), long_nonce(columns, second)),
     );
@@ -42,7 +44,7 @@ fn begin_salsa(columns: &mut Columns, first: usize, second: usize) {
     store(&mut columns.key, second, &[y[0], y[5], y[10], y[15], y[6], y[7], y[8], y[9]]);
     let x = salsa(&row_words(&columns.key, first), [zero; 4]);
     let y = salsa(&row_words(&columns.key, second), [zero; 4]);
-    let (blocks_x, blocks_y) = rounds::salsa_two(&x, &y);
+    let (blocks_x, blocks_y) = salsa_two(both, &x, &y);
     let (blocks_x, blocks_y) = (add(&blocks_x, &x), add(&blocks_y, &y));
     store_poly_key(columns, first, &blocks_x);
     store_heads(&mut columns.head, first, &blocks_x);
@@ -58,9 +60,23 @@ fn begin_chacha(columns: &mut Columns, first: usize, second: usize) {
     store(&mut columns.key, second, &key_y);
     let x = chacha(&key_x, short_nonce(columns, first));
     let y = chacha(&key_y, short_nonce(columns, second));
-    let (blocks_x, blocks_y) = rounds::chacha_two(&x, &y);
+    let (blocks_x, blocks_y) = chacha_two(columns.len() > second, &x, &y);
     store_poly_key(columns, first, &add(&blocks_x, &x));
     store_poly_key(columns, second, &add(&blocks_y, &y));
+}
+
+/// The second state only if it is of use.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn salsa_two(both: bool, x: &State, y: &State) -> (State, State) {
+    if both { rounds::salsa_two(x, y) } else { (rounds::salsa(x), *y) }
+}
+
+/// The second state only if it is of use.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi2")]
+fn chacha_two(both: bool, x: &State, y: &State) -> (State, State) {
+    if both { rounds::chacha_two(x, y) } else { (rounds::chacha(x), *y) }
 }
 
 /// Sixteen keys, from one key after the other to one word a vector.

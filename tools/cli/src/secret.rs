@@ -2,7 +2,9 @@
 //! user of the machine can read.
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// Most bytes that are read; the buffer never moves, so that no copy stays behind.
 const LEN_MAX: usize = 64 << 10;
+/// What a terminal sends for Ctrl-C.
+const CTRL_C: u8 = 3;
 
 /// The one line in a file, or, for `-`, on standard input. On a terminal it is asked for by `what`, and not echoed.
 pub(crate) fn line(path: &Path, what: &str) -> Result<Zeroizing<String>> {
@@ -62,10 +66,12 @@ fn read(path: &Path, what: &str) -> Result<Zeroizing<String>> {
     asked.flush()?;
     let terminal = file.try_clone()?;
     let silent = Silent::new(terminal.as_fd())?;
-    let line = read_until(&mut file, |bytes| bytes.ends_with(b"\n"));
+    let line = read_until(&mut file, |bytes| matches!(bytes.last(), Some(b'\n' | &CTRL_C)));
     drop(silent);
     writeln!(asked)?;
-    line
+    let line = line?;
+    ensure!(!line.contains(char::from(CTRL_C)), "{what}: interrupted");
+    Ok(line)
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -110,7 +116,9 @@ impl<'a> Silent<'a> {
     fn new(terminal: BorrowedFd<'a>) -> Result<Self> {
         let before = tcgetattr(terminal).context("asking the terminal how it is set")?;
         let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
+        // Ctrl-C ends the line, not the program, which would leave the terminal silent.
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
+        silent.control_chars[SpecialCharacterIndices::VEOL as usize] = CTRL_C;
         tcsetattr(terminal, SetArg::TCSAFLUSH, &silent).context("making the terminal silent")?;
         Ok(Self { terminal, before })
     }

@@ -117,6 +117,51 @@ fn bursts_of_one_length_are_as_dryoc_makes_them() {
 }
 
 #[test]
+fn every_length_up_to_2047_is_as_dryoc_makes_it() {
+    let mut rng = TestRng::new(7);
+    let packets: Vec<Owned> = (0..2048).map(|len| Owned::random(&mut rng, len)).collect();
+    for burst in packets.chunks(JOBS_MAX) {
+        check(burst);
+    }
+    // Neighbours in a burst that are far apart in length.
+    for first in 0..32 {
+        check(&packets.iter().skip(first).step_by(32).cloned().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn bytes_beside_a_packet_are_left_alone() {
+    const GAP: u8 = 0x5a;
+    let mut rng = TestRng::new(8);
+    for cipher in CIPHERS {
+        for first_len in (TAG_LEN..400).step_by(3) {
+            let plain: Vec<Owned> =
+                (0..20).map(|more| Owned::random(&mut rng, first_len + more)).collect();
+            let sealed: Vec<Owned> =
+                plain.iter().map(|owned| owned.sealed_by_dryoc(cipher)).collect();
+            at_every_level(|aead| {
+                // One behind the other, a byte between two.
+                let mut memory = vec![GAP; plain.iter().map(|owned| owned.packet.len() + 1).sum()];
+                let mut rest = memory.as_mut_slice();
+                let mut jobs = Vec::new();
+                for Owned { key, nonce, packet } in &plain {
+                    let (place, behind) = rest.split_at_mut(packet.len());
+                    place.copy_from_slice(packet);
+                    jobs.push(Job { key, nonce: *nonce, packet: place });
+                    rest = &mut behind[1..];
+                }
+                aead.seal(cipher, &mut jobs);
+                let expected: Vec<u8> = sealed
+                    .iter()
+                    .flat_map(|owned| owned.packet.iter().copied().chain([GAP]))
+                    .collect();
+                assert!(memory == expected, "{cipher:?} {:?} {first_len}", aead.level());
+            });
+        }
+    }
+}
+
+#[test]
 fn full_bursts_of_mixed_lengths_are_as_dryoc_makes_them() {
     let mut rng = TestRng::new(2);
     for _ in 0..60 {

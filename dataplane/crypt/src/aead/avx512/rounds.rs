@@ -110,52 +110,40 @@ macro_rules! chacha_step {
     };
 }
 
+/// Ten times the instructions for two states, of which all but the last word of the second one are named as operands.
+macro_rules! ten_times {
+    ($x:ident $y:ident: $($step:expr,)*; $($operands:tt)*) => {
+        asm!(
+            "2:",
+            $($step,)*
+            "dec {turns}",
+            "jnz 2b",
+            turns = inout(reg) 10_u64 => _,
+            $($operands)*
+            x0 = inout(zmm_reg) $x[0], x1 = inout(zmm_reg) $x[1], x2 = inout(zmm_reg) $x[2], x3 = inout(zmm_reg) $x[3],
+            x4 = inout(zmm_reg) $x[4], x5 = inout(zmm_reg) $x[5], x6 = inout(zmm_reg) $x[6], x7 = inout(zmm_reg) $x[7],
+            x8 = inout(zmm_reg) $x[8], x9 = inout(zmm_reg) $x[9], x10 = inout(zmm_reg) $x[10], x11 = inout(zmm_reg) $x[11],
+            x12 = inout(zmm_reg) $x[12], x13 = inout(zmm_reg) $x[13], x14 = inout(zmm_reg) $x[14], x15 = inout(zmm_reg) $x[15],
+            y0 = inout(zmm_reg) $y[0], y1 = inout(zmm_reg) $y[1], y2 = inout(zmm_reg) $y[2], y3 = inout(zmm_reg) $y[3],
+            y4 = inout(zmm_reg) $y[4], y5 = inout(zmm_reg) $y[5], y6 = inout(zmm_reg) $y[6], y7 = inout(zmm_reg) $y[7],
+            y8 = inout(zmm_reg) $y[8], y9 = inout(zmm_reg) $y[9], y10 = inout(zmm_reg) $y[10], y11 = inout(zmm_reg) $y[11],
+            y12 = inout(zmm_reg) $y[12], y13 = inout(zmm_reg) $y[13], y14 = inout(zmm_reg) $y[14],
+            options(nostack),
+        )
+    };
+}
+
 /// [`salsa`] of two states.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn salsa_two(x: &State, y: &State) -> (State, State) {
-    let [
-        mut x0,
-        mut x1,
-        mut x2,
-        mut x3,
-        mut x4,
-        mut x5,
-        mut x6,
-        mut x7,
-        mut x8,
-        mut x9,
-        mut x10,
-        mut x11,
-        mut x12,
-        mut x13,
-        mut x14,
-        mut x15,
-    ] = *x;
-    let [
-        mut y0,
-        mut y1,
-        mut y2,
-        mut y3,
-        mut y4,
-        mut y5,
-        mut y6,
-        mut y7,
-        mut y8,
-        mut y9,
-        mut y10,
-        mut y11,
-        mut y12,
-        mut y13,
-        mut y14,
-        y15,
-    ] = *y;
-    let mut far = y15;
+    let (mut x, mut y) = (*x, *y);
+    let mut far = y[15];
     // SAFETY: the instructions are those of AVX-512F, which the caller has; they read and write nothing but the registers
     // named, and `far`, which is exclusive and, as a vector, aligned.
     unsafe {
-        asm!(
-            "2:",
+        ten_times!(
+            x y:
             salsa_steps!(7: [4 0 12] [9 5 1] [14 10 6] [3 11 15]),
             salsa_steps!(9: [8 4 0] [13 9 5] [2 14 10] [7 3 15]),
             salsa_steps!(13: [12 8 4] [1 13 9] [6 2 14] [11 7 3]),
@@ -163,66 +151,24 @@ pub(super) fn salsa_two(x: &State, y: &State) -> (State, State) {
             salsa_steps!(7: [1 0 3] [6 5 4] [11 10 9] [12 14 15]),
             salsa_steps!(9: [2 1 0] [7 6 5] [8 11 10] [13 12 15]),
             salsa_steps!(13: [3 2 1] [4 7 6] [9 8 11] [14 13 12]),
-            salsa_steps!(18: [0 3 2] [5 4 7] [10 9 8] [15 14 13]),
-            "dec {rounds}",
-            "jnz 2b",
-            rounds = inout(reg) 10_u64 => _,
+            salsa_steps!(18: [0 3 2] [5 4 7] [10 9 8] [15 14 13]),;
             far = in(reg) &raw mut far,
             sum = out(zmm_reg) _,
-            x0 = inout(zmm_reg) x0, x1 = inout(zmm_reg) x1, x2 = inout(zmm_reg) x2, x3 = inout(zmm_reg) x3, x4 = inout(zmm_reg) x4, x5 = inout(zmm_reg) x5, x6 = inout(zmm_reg) x6, x7 = inout(zmm_reg) x7, x8 = inout(zmm_reg) x8, x9 = inout(zmm_reg) x9, x10 = inout(zmm_reg) x10, x11 = inout(zmm_reg) x11, x12 = inout(zmm_reg) x12, x13 = inout(zmm_reg) x13, x14 = inout(zmm_reg) x14, x15 = inout(zmm_reg) x15, y0 = inout(zmm_reg) y0, y1 = inout(zmm_reg) y1, y2 = inout(zmm_reg) y2, y3 = inout(zmm_reg) y3, y4 = inout(zmm_reg) y4, y5 = inout(zmm_reg) y5, y6 = inout(zmm_reg) y6, y7 = inout(zmm_reg) y7, y8 = inout(zmm_reg) y8, y9 = inout(zmm_reg) y9, y10 = inout(zmm_reg) y10, y11 = inout(zmm_reg) y11, y12 = inout(zmm_reg) y12, y13 = inout(zmm_reg) y13, y14 = inout(zmm_reg) y14,
-            options(nostack),
         );
     }
-    (
-        [x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15],
-        [y0, y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, far],
-    )
+    let [y0, y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, _] = y;
+    (x, [y0, y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, far])
 }
 
 /// [`chacha`] of two states.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn chacha_two(x: &State, y: &State) -> (State, State) {
-    let [
-        mut x0,
-        mut x1,
-        mut x2,
-        mut x3,
-        mut x4,
-        mut x5,
-        mut x6,
-        mut x7,
-        mut x8,
-        mut x9,
-        mut x10,
-        mut x11,
-        mut x12,
-        mut x13,
-        mut x14,
-        mut x15,
-    ] = *x;
-    let [
-        mut y0,
-        mut y1,
-        mut y2,
-        mut y3,
-        mut y4,
-        mut y5,
-        mut y6,
-        mut y7,
-        mut y8,
-        mut y9,
-        mut y10,
-        mut y11,
-        mut y12,
-        mut y13,
-        mut y14,
-        mut y15,
-    ] = *y;
+    let (mut x, mut y) = (*x, *y);
     // SAFETY: the instructions are those of AVX-512F, which the caller has; they touch nothing but the registers named.
     unsafe {
-        asm!(
-            "2:",
+        ten_times!(
+            x y:
             chacha_steps!(16: [0 4 12] [1 5 13] [2 6 14] [3 7 15]),
             chacha_steps!(12: [8 12 4] [9 13 5] [10 14 6] [11 15 7]),
             chacha_steps!(8: [0 4 12] [1 5 13] [2 6 14] [3 7 15]),
@@ -230,16 +176,9 @@ pub(super) fn chacha_two(x: &State, y: &State) -> (State, State) {
             chacha_steps!(16: [0 5 15] [1 6 12] [2 7 13] [3 4 14]),
             chacha_steps!(12: [10 15 5] [11 12 6] [8 13 7] [9 14 4]),
             chacha_steps!(8: [0 5 15] [1 6 12] [2 7 13] [3 4 14]),
-            chacha_steps!(7: [10 15 5] [11 12 6] [8 13 7] [9 14 4]),
-            "dec {rounds}",
-            "jnz 2b",
-            rounds = inout(reg) 10_u64 => _,
-            x0 = inout(zmm_reg) x0, x1 = inout(zmm_reg) x1, x2 = inout(zmm_reg) x2, x3 = inout(zmm_reg) x3, x4 = inout(zmm_reg) x4, x5 = inout(zmm_reg) x5, x6 = inout(zmm_reg) x6, x7 = inout(zmm_reg) x7, x8 = inout(zmm_reg) x8, x9 = inout(zmm_reg) x9, x10 = inout(zmm_reg) x10, x11 = inout(zmm_reg) x11, x12 = inout(zmm_reg) x12, x13 = inout(zmm_reg) x13, x14 = inout(zmm_reg) x14, x15 = inout(zmm_reg) x15, y0 = inout(zmm_reg) y0, y1 = inout(zmm_reg) y1, y2 = inout(zmm_reg) y2, y3 = inout(zmm_reg) y3, y4 = inout(zmm_reg) y4, y5 = inout(zmm_reg) y5, y6 = inout(zmm_reg) y6, y7 = inout(zmm_reg) y7, y8 = inout(zmm_reg) y8, y9 = inout(zmm_reg) y9, y10 = inout(zmm_reg) y10, y11 = inout(zmm_reg) y11, y12 = inout(zmm_reg) y12, y13 = inout(zmm_reg) y13, y14 = inout(zmm_reg) y14, y15 = inout(zmm_reg) y15,
-            options(nomem, nostack),
+            chacha_steps!(7: [10 15 5] [11 12 6] [8 13 7] [9 14 4]),;
+            y15 = inout(zmm_reg) y[15],
         );
     }
-    (
-        [x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15],
-        [y0, y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15],
-    )
+    (x, y)
 }

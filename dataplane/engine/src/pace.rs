@@ -21,12 +21,12 @@ const STANDING_MAX: u8 = 16;
 const WAITING_MAX: usize = 4096;
 /// Between two looks at what waits.
 const LOOK: Nanos = 500_000;
-/// Links that are owed a frame, looked at each time.
+/// Stations that are owed a frame, looked at each time.
 const OWED_LOOKS: usize = 64;
 /// Shortest frame on Ethernet, without its check sequence.
 const FRAME_LEN: usize = 60;
 
-/// How frames left on one link.
+/// How frames left towards one station: a neighbour may be behind several vifs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     /// When the last frame was queued.
@@ -62,6 +62,8 @@ impl Pace {
 #[derive(Debug)]
 struct Waiting<F> {
     entry: Entry<F>,
+    /// By which the station's pace is found: the lowest of its vifs.
+    station: VifId,
     since: Nanos,
 }
 
@@ -69,7 +71,7 @@ struct Waiting<F> {
 #[derive(Debug)]
 pub(crate) struct Pacing<F> {
     waiting: VecDeque<Waiting<F>>,
-    /// Links that are owed a frame.
+    /// Stations that are owed a frame.
     owed: VecDeque<VifId>,
     look_at: Nanos,
 }
@@ -90,20 +92,20 @@ impl<F> Pacing<F> {
     }
 
     /// Whether an own frame for a link with this pace must wait: the last one is too close, or others wait before it.
-    pub(crate) fn must_wait(&self, pace: &Pace, vif: VifId, now: Nanos) -> bool {
+    pub(crate) fn must_wait(&self, pace: &Pace, station: VifId, now: Nanos) -> bool {
         self.waiting.len() < self.waiting.capacity()
             && (!pace.is_quiet(now)
-                || self.waiting.iter().any(|waiting| waiting.entry.vif() == vif))
+                || self.waiting.iter().any(|waiting| waiting.station == station))
     }
 
-    pub(crate) fn wait(&mut self, entry: Entry<F>, now: Nanos) {
-        self.waiting.push_back(Waiting { entry, since: now });
+    pub(crate) fn wait(&mut self, entry: Entry<F>, station: VifId, now: Nanos) {
+        self.waiting.push_back(Waiting { entry, station, since: now });
     }
 
-    /// The link has crowded frames: some will follow.
-    pub(crate) fn owe(&mut self, vif: VifId) {
-        // Each link is in it at most once, and there is room for all.
-        self.owed.push_back(vif);
+    /// Frames came close together there: some will follow.
+    pub(crate) fn owe(&mut self, station: VifId) {
+        // Each is in it at most once, and there is room for all.
+        self.owed.push_back(station);
     }
 
     /// Whether it is time to look at what waits.
@@ -121,14 +123,14 @@ impl<F> Pacing<F> {
         &mut self,
         now: Nanos,
         mut pace_of: impl FnMut(VifId) -> Option<Pace>,
-    ) -> Option<Entry<F>> {
+    ) -> Option<(Entry<F>, VifId)> {
         let ready = self.waiting.iter().position(|waiting| {
-            let pace = pace_of(waiting.entry.vif());
+            let pace = pace_of(waiting.station);
             pace.is_none_or(|pace| pace.is_quiet(now))
                 || now.saturating_sub(waiting.since) >= PATIENCE
         })?;
         // Only the first of a link can be ready for want of crowding, so their order stays.
-        self.waiting.remove(ready).map(|waiting| waiting.entry)
+        self.waiting.remove(ready).map(|waiting| (waiting.entry, waiting.station))
     }
 
     /// Any of what waits, when nothing is sent any more.
@@ -136,7 +138,7 @@ impl<F> Pacing<F> {
         self.waiting.pop_front().map(|waiting| waiting.entry)
     }
 
-    /// Links that get a frame now, which their neighbours throw away: it is quiet, and something may stand there.
+    /// Stations that get a frame now, which their neighbours throw away: it is quiet, and something may stand there.
     pub(crate) fn quiet(
         &mut self,
         now: Nanos,
@@ -144,10 +146,10 @@ impl<F> Pacing<F> {
         mut send: impl FnMut(VifId) -> bool,
     ) {
         for _ in 0..OWED_LOOKS.min(self.owed.len()) {
-            let Some(vif) = self.owed.pop_front() else { return };
+            let Some(station) = self.owed.pop_front() else { return };
             let mut is_owed = false;
-            pace_of(vif, &mut |pace| {
-                if pace.owed > 0 && pace.is_quiet(now) && send(vif) {
+            pace_of(station, &mut |pace| {
+                if pace.owed > 0 && pace.is_quiet(now) && send(station) {
                     pace.owed -= 1;
                     pace.last = now;
                 }
@@ -155,7 +157,7 @@ impl<F> Pacing<F> {
                 pace.listed = is_owed;
             });
             if is_owed {
-                self.owed.push_back(vif);
+                self.owed.push_back(station);
             }
         }
     }
@@ -195,11 +197,11 @@ mod tests {
         assert!(!pace.leaves(start), "a frame after a long pause crowds nobody");
         for packet in 1..=3 {
             assert!(pacing.must_wait(&pace, VifId(1), start));
-            pacing.wait(entry(1, packet), start);
+            pacing.wait(entry(1, packet), VifId(1), start);
         }
         let mut left = Vec::new();
         for now in (0..40).map(|half| start + half * MS / 2) {
-            if let Some(entry) = pacing.release(now, |_| Some(pace)) {
+            if let Some((entry, _)) = pacing.release(now, |_| Some(pace)) {
                 pace.leaves(now);
                 left.push((entry.packet, (now - start) / MS));
             }
@@ -212,7 +214,7 @@ mod tests {
     fn transit_without_a_pause_does_not_hold_own_frames_for_ever() {
         let mut pacing = Pacing::new(4);
         let mut pace = Pace::default();
-        pacing.wait(entry(1, 7), 0);
+        pacing.wait(entry(1, 7), VifId(1), 0);
         let left = (0..100).find(|ms| {
             pace.leaves(ms * MS);
             pacing.release(ms * MS, |_| Some(pace)).is_some()

@@ -161,6 +161,8 @@ pub struct Rules {
     pub(crate) numbers: Box<[u32]>,
     /// Slots by vif id.
     pub(crate) slots: Box<[u32]>,
+    /// By vif id, of links that are paced: the lowest vif whose link leads to the same station, which they share a pace with.
+    pub(crate) paces: Box<[u16]>,
     /// The router's interface of each vswitch: an ingress like any vif, number 1.
     pub(crate) routers: Box<[Record]>,
     pub(crate) ports: Box<[PortRules]>,
@@ -281,6 +283,12 @@ impl Rules {
         }
         let slot = *self.slots.get(vif.index())?;
         self.links.get(slot).filter(same).map(|record| (slot, record))
+    }
+
+    /// The vif by whose pace frames leave on this one's link: of one neighbour's links it is the same.
+    #[inline]
+    pub(crate) fn pace_of(&self, vif: VifId) -> VifId {
+        self.paces.get(vif.index()).map_or(vif, |pace| VifId(u32::from(*pace)))
     }
 
     pub(crate) fn slot_of(&self, vif: VifId) -> Option<(u32, &Record)> {

@@ -8,7 +8,9 @@ use crate::rules::{
     RecordParts, Rules, Schemes, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
 };
 use crate::spec_error::{SpecError, VswitchError};
-use dataplane_api::{BeaconMode, PortId, RouteServerSpec, SchemeSpec, VifId, VswitchId, WorkerId};
+use dataplane_api::{
+    BeaconMode, MacAddress, PortId, RouteServerSpec, SchemeSpec, VifId, VswitchId, WorkerId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of vifs that have no link.
@@ -67,6 +69,7 @@ pub(super) fn build(
         schemes,
         numbers,
         slots: by_id,
+        paces: paces(&placed),
         routers: Box::default(),
         ports: ports
             .iter()
@@ -219,6 +222,22 @@ fn lay_out(
         OwnAddress::Mac(_) => None,
     });
     Ok((links, UdpLinks::build(udp, own, seed), by_id))
+}
+
+/// By vif id: the lowest vif that leads to the same station on the same wire.
+fn paces(placed: &[Placed<'_>]) -> Box<[u16]> {
+    let room = placed.iter().map(|vif| vif.id.index() + 1).max().unwrap_or(0);
+    let mut paces: Box<[u16]> = (0..room).map(|id| u16::try_from(id).unwrap_or(0)).collect();
+    let mut first: BTreeMap<(PortId, u16, MacAddress), u16> = BTreeMap::new();
+    let mut ordered: Vec<&Placed<'_>> = placed.iter().collect();
+    ordered.sort_unstable_by_key(|vif| vif.id);
+    for vif in ordered {
+        if let Behind::Ethernet(port, key) = vif.behind {
+            let id = &mut paces[vif.id.index()];
+            *id = *first.entry((port, key.vlan(), key.peer())).or_insert(*id);
+        }
+    }
+    paces
 }
 
 fn join_cables(links: &mut Links, placed: &[Placed<'_>], by_id: &[u32]) {

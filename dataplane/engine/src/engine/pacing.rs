@@ -25,12 +25,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let (vif, vswitch, epoch) = (to.vif(), to.vswitch(), to.epoch());
         let entry = Entry { frame, slot, vif: to.vif_index(), vswitch, packet, epoch, what };
-        if let Some(pace) = self.sessions.pace_mut(vif) {
-            if call.origin == Origin::Own && self.pacing.must_wait(pace, vif, call.now) {
-                return self.pacing.wait(entry, call.now);
+        let station = call.rules.pace_of(vif);
+        if let Some(pace) = self.sessions.pace_mut(station) {
+            if call.origin == Origin::Own && self.pacing.must_wait(pace, station, call.now) {
+                return self.pacing.wait(entry, station, call.now);
             }
             if pace.leaves(call.now) {
-                self.pacing.owe(vif);
+                self.pacing.owe(station);
             }
         }
         match self.queues.place(to.port().index(), class, vswitch) {
@@ -69,14 +70,14 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         tap: &mut T,
     ) {
         let sessions = &mut self.sessions;
-        while let Some(entry) =
-            self.pacing.release(now, |vif| sessions.pace_mut(vif).map(|pace| *pace))
+        while let Some((entry, station)) =
+            self.pacing.release(now, |station| sessions.pace_mut(station).map(|pace| *pace))
         {
             let vif = entry.vif();
-            if let Some(pace) = sessions.pace_mut(vif)
+            if let Some(pace) = sessions.pace_mut(station)
                 && pace.leaves(now)
             {
-                self.pacing.owe(vif);
+                self.pacing.owe(station);
             }
             let current = rules.current(entry.slot, vif, entry.epoch);
             let place = current.ok_or(DropReason::LinkGone).and_then(|(_, to)| {
@@ -101,13 +102,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let queues = &mut self.queues;
         self.pacing.quiet(
             now,
-            |vif, change| {
-                if let Some(pace) = sessions.pace_mut(vif) {
+            |station, change| {
+                if let Some(pace) = sessions.pace_mut(station) {
                     change(pace);
                 }
             },
-            |vif| {
-                let link = rules.slot_of(vif).filter(|(_, link)| link.is_paced());
+            |station| {
+                let link = rules.slot_of(station).filter(|(_, link)| link.is_paced());
                 let Some((_, link)) = link else { return true };
                 // Behind others it would not be spaced; what is in the queue goes first.
                 let port = link.port().index();

@@ -3,7 +3,7 @@
 use crate::next_hops::{Command, Place, Tracker, UdpLink};
 use crate::reservations::Reservations;
 use dataplane_api::Nanos;
-use engine::{LinkInfo, NextHops, Rules, VifInfo};
+use engine::{LinkInfo, NextHops, OwnAddress, Rules, VifInfo};
 use io::IoError;
 use io::netlink::{Change, Netlink, Watch};
 use mio::unix::SourceFd;
@@ -158,6 +158,13 @@ impl Resolver {
                 own: own.ip(),
                 peer: peer.ip(),
             });
+        }
+        // Where strangers may call, too: one that is refused must not hear from the kernel that nobody is there.
+        for listener in rules.vswitches().flat_map(|vswitch| &vswitch.listeners) {
+            let device = self.ports.get(listener.port.index()).filter(|port| port.has_device);
+            if let (OwnAddress::Socket(own), Some(port)) = (listener.own, device) {
+                wanted.insert(with_scope(own, listener.vlan, &port.name));
+            }
         }
         self.reservations.keep(&wanted);
         self.tracker.set_links(links);

@@ -256,7 +256,7 @@ impl SlowPath {
                 worked += 1;
                 match item {
                     FromWorker::Punt(punt) => self.punt(worker, punt),
-                    FromWorker::Stranger(stranger) => self.stranger(stranger),
+                    FromWorker::Stranger(stranger) => self.stranger(worker, stranger),
                     FromWorker::News(news) => self.news(news),
                 }
             }
@@ -333,7 +333,7 @@ impl SlowPath {
         }
     }
 
-    fn stranger(&mut self, stranger: Stranger<Frame<'static>>) {
+    fn stranger(&mut self, worker: usize, stranger: Stranger<Frame<'static>>) {
         let Stranger { frame, from, stations, vswitch } = stranger;
         let mut moment = moment(self.handshake_clock, &mut self.random);
         let taken = match vswitch {
@@ -349,7 +349,7 @@ impl SlowPath {
             };
             self.bank.add(slot, 1);
         }
-        self.outbox.keep(frame);
+        self.outbox.free(worker, frame);
     }
 
     fn news(&mut self, news: SessionNews) {

@@ -79,12 +79,6 @@ impl Outbox {
         }
     }
 
-    /// Keeps a frame; too many go to the depot.
-    pub(super) fn keep(&mut self, frame: Frame<'static>) {
-        self.frames.put(frame);
-        self.depot.balance(&mut self.frames, 0, SLOW_PATH_FRAMES);
-    }
-
     /// Sends bytes in a frame of this thread's.
     pub(super) fn send(&mut self, via: Via, bytes: Vec<u8>) {
         if !self.is_full() {

@@ -360,6 +360,10 @@ impl SlowPath {
                 let mut moment = moment(self.handshake_clock, &mut self.random);
                 self.links.old(&mut moment, vif, epoch)
             }
+            SessionNews::Crowded { vif } => {
+                let mut moment = moment(self.handshake_clock, &mut self.random);
+                self.links.probe(&mut moment, vif);
+            }
             // Wiped here, where nothing waits for it.
             SessionNews::Retired(session) => drop(session),
         }
@@ -408,7 +412,10 @@ impl SlowPath {
                     }
                 }
                 Command::Packet { vswitch, vif, packet } => {
-                    self.outbox.send(Via::Vif { vswitch, vif }, packet)
+                    self.outbox.send(Via::Probe { vswitch, vif }, packet)
+                }
+                Command::Read { vif, epoch } => {
+                    self.outbox.change(vif, epoch, engine::SessionChangeKind::Read)
                 }
                 Command::Handshake { vswitch, vif, packet } => {
                     self.outbox.send(Via::Handshake { vswitch, vif }, packet)

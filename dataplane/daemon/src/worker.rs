@@ -163,7 +163,7 @@ impl Worker {
                     &mut self.tables,
                     &self.path.queues,
                     &self.path.peers,
-                    self.path.engine.frames_held(),
+                    self.path.engine.frames_held() + usize::from(self.path.engine.is_pacing()),
                 );
             }
         }
@@ -290,7 +290,7 @@ impl Path {
             match item {
                 FromSlow::Free(frame) => self.pool.put(frame),
                 FromSlow::Session(change) => {
-                    self.engine.change_session(change, &mut self.out);
+                    self.engine.change_session(&tables.rules, change, &mut self.out);
                     self.settle();
                 }
                 FromSlow::Inject(inject) => {

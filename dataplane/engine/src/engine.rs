@@ -15,7 +15,7 @@ use crate::outcome::{
 use crate::pace::Pacing;
 use crate::queue::Queues;
 use crate::rules::{NO_SLOT, Rules};
-use crate::sessions::{SessionChange, Sessions};
+use crate::sessions::{SessionChange, SessionChangeKind, Sessions};
 use crate::tap::Tap;
 use crypt::aead::Aead;
 use dataplane_api::counters::{Bank, Layout, WorkerCounter};
@@ -249,7 +249,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             Via::Port { vswitch, port } => {
                 self.leave_port(&mut call, packet, (vswitch, port), item.frame)
             }
-            Via::Vif { vswitch, vif } | Via::Handshake { vswitch, vif } => {
+            Via::Vif { vswitch, vif }
+            | Via::Probe { vswitch, vif }
+            | Via::Handshake { vswitch, vif } => {
+                if matches!(item.via, Via::Probe { .. }) {
+                    call.origin = Origin::Probe;
+                }
                 match rules.slot_of(vif).filter(|(_, record)| record.vswitch() == vswitch) {
                     Some(to) if matches!(item.via, Via::Handshake { .. }) => {
                         self.leave_sealed(&mut call, packet, to, item.frame)
@@ -269,7 +274,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     }
 
     /// Changes a link's sessions; what is not used any more, and whatever else there is to say, goes to the outcome.
-    pub fn change_session(&mut self, change: SessionChange, out: &mut Outcome<F>) {
+    pub fn change_session(&mut self, rules: &Rules, change: SessionChange, out: &mut Outcome<F>) {
+        if let SessionChangeKind::Read = change.kind {
+            return self.is_read(rules, change.vif);
+        }
         self.sessions.change(change, &mut out.news);
     }
 
@@ -277,6 +285,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     #[must_use]
     pub fn queued(&self, port: PortId) -> usize {
         self.queues.len(port.index())
+    }
+
+    /// Whether frames leave by and by without anything coming in.
+    #[must_use]
+    pub fn is_pacing(&self) -> bool {
+        !self.pacing.is_idle()
     }
 
     /// Frames that the engine holds: in its queues, or until their neighbour can take them.

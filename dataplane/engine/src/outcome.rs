@@ -149,6 +149,8 @@ pub(crate) enum Origin {
     Transit,
     /// The box itself.
     Own,
+    /// The same, a ping that the neighbour answers at once.
+    Probe,
 }
 
 /// A packet that the slow path sends; its frame begins at the switch header.
@@ -168,6 +170,13 @@ pub enum Via {
     /// Straight out of a vif, without a switch step.
     Vif {
         /// The vif's vswitch: the packet goes nowhere else, even if the vif's id has been given to another meanwhile.
+        vswitch: VswitchId,
+        /// The vif.
+        vif: VifId,
+    },
+    /// Like [`Self::Vif`], for a ping of the link: the answer tells how the neighbour reads.
+    Probe {
+        /// The vif's vswitch.
         vswitch: VswitchId,
         /// The vif.
         vif: VifId,

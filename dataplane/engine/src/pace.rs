@@ -3,9 +3,11 @@
 //!
 //! Frames that come closer together than such a reader looks leave one standing in its socket, which delays everything
 //! after by one frame, until the neighbour is started anew. So what the box itself sends keeps a distance from whatever was
-//! sent before. Transit never waits; where it was crowded, and then it is quiet, a few frames follow that the neighbour
-//! throws away: what stands in front of them comes through, and they stand in its place.
+//! sent before. Transit never waits. Where frames were crowded, and then it is quiet, the neighbour is pinged: a pong at
+//! once says that nothing stands there. Until it comes, frames follow that the neighbour throws away: what stands in front
+//! of them comes through, they stand in its place, and as many as it took are what stands from then on.
 
+use crate::outcome::Origin;
 use crate::queue::Entry;
 use dataplane_api::{Nanos, VifId};
 use std::collections::VecDeque;
@@ -15,8 +17,10 @@ use wire::ethernet;
 const GAP: Nanos = 5_000_000;
 /// An own frame that waits for so long leaves all the same: where transit does not pause, the next frame is never far.
 const PATIENCE: Nanos = 50_000_000;
-/// Frames that are taken to stand in a neighbour's socket at most.
-const STANDING_MAX: u8 = 16;
+/// Frames that follow until a pong comes, at most.
+const FILLERS_MAX: u8 = 64;
+/// A ping that was asked for leaves within this time, or frames follow without.
+const PROBE_PATIENCE: Nanos = 50_000_000;
 /// Own frames that wait at most; more leave at once.
 const WAITING_MAX: usize = 4096;
 /// Between two looks at what waits.
@@ -31,30 +35,74 @@ const FRAME_LEN: usize = 60;
 pub(crate) struct Pace {
     /// When the last frame was queued.
     last: Nanos,
-    /// Frames that may stand in the neighbour's socket.
-    standing: u8,
-    /// Frames to send when it is quiet.
-    owed: u8,
-    /// It is in the list of links that are owed one.
+    /// When a ping was asked for; 0: it was not.
+    asked: Nanos,
+    /// Frames may stand in the neighbour's socket.
+    stuck: bool,
+    /// Something that is no ping left after the last ping.
+    unprobed: bool,
+    /// It is in the list of stations that are owed something.
     listed: bool,
+    /// Frames that followed the last one.
+    fillers: u8,
+    /// Frames that may follow yet.
+    owed: u8,
+}
+
+/// What a quiet station gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// A ping.
+    Probe,
+    /// A frame that it throws away.
+    Filler,
 }
 
 impl Pace {
-    /// A frame leaves. Says whether the link is owed one now and was not before.
+    /// A frame leaves. Says whether the station is owed something now and was not before.
     #[inline]
-    pub(crate) fn leaves(&mut self, now: Nanos) -> bool {
-        if now.saturating_sub(self.last) < GAP {
-            self.standing = (self.standing + 1).min(STANDING_MAX);
-        }
+    pub(crate) fn leaves(&mut self, now: Nanos, origin: Origin) -> bool {
+        self.stuck |= now.saturating_sub(self.last) < GAP;
         self.last = now;
-        self.owed = self.standing;
-        let is_new = self.owed > 0 && !self.listed;
-        self.listed |= is_new;
+        self.unprobed = origin != Origin::Probe;
+        if !self.stuck {
+            return false;
+        }
+        (self.fillers, self.owed) = (0, FILLERS_MAX);
+        let is_new = !self.listed;
+        self.listed = true;
         is_new
+    }
+
+    /// A pong came: the neighbour has read all up to the last ping.
+    pub(crate) fn is_read(&mut self) {
+        if !self.unprobed {
+            self.stuck = self.fillers > 0;
+            self.owed = 0;
+        }
     }
 
     fn is_quiet(&self, now: Nanos) -> bool {
         now.saturating_sub(self.last) >= GAP
+    }
+
+    fn due(&mut self, now: Nanos) -> Due {
+        if self.owed == 0 || !self.is_quiet(now) {
+            return Due::Nothing;
+        }
+        if self.unprobed && self.asked <= self.last {
+            self.asked = now;
+            return Due::Probe;
+        }
+        if self.unprobed && now.saturating_sub(self.asked) < PROBE_PATIENCE {
+            return Due::Nothing;
+        }
+        (self.fillers, self.owed, self.last) = (self.fillers + 1, self.owed - 1, now);
+        // So that no other ping is asked for because of it.
+        self.asked = self.asked.max(now + 1);
+        Due::Filler
     }
 }
 
@@ -62,6 +110,7 @@ impl Pace {
 #[derive(Debug)]
 struct Waiting<F> {
     entry: Entry<F>,
+    origin: Origin,
     /// By which the station's pace is found: the lowest of its vifs.
     station: VifId,
     since: Nanos,
@@ -98,11 +147,16 @@ impl<F> Pacing<F> {
                 || self.waiting.iter().any(|waiting| waiting.station == station))
     }
 
-    pub(crate) fn wait(&mut self, entry: Entry<F>, station: VifId, now: Nanos) {
-        self.waiting.push_back(Waiting { entry, station, since: now });
+    pub(crate) fn wait(&mut self, entry: Entry<F>, origin: Origin, station: VifId, now: Nanos) {
+        self.waiting.push_back(Waiting { entry, origin, station, since: now });
     }
 
-    /// Frames came close together there: some will follow.
+    /// Whether something is to be sent without anything coming in.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.owed.is_empty()
+    }
+
+    /// Frames came close together there: a ping will follow.
     pub(crate) fn owe(&mut self, station: VifId) {
         // Each is in it at most once, and there is room for all.
         self.owed.push_back(station);
@@ -111,7 +165,7 @@ impl<F> Pacing<F> {
     /// Whether it is time to look at what waits.
     #[inline]
     pub(crate) fn is_due(&mut self, now: Nanos) -> bool {
-        let due = !(self.waiting.is_empty() && self.owed.is_empty()) && now >= self.look_at;
+        let due = !self.is_idle() && now >= self.look_at;
         if due {
             self.look_at = now + LOOK;
         }
@@ -123,14 +177,15 @@ impl<F> Pacing<F> {
         &mut self,
         now: Nanos,
         mut pace_of: impl FnMut(VifId) -> Option<Pace>,
-    ) -> Option<(Entry<F>, VifId)> {
+    ) -> Option<(Entry<F>, Origin, VifId)> {
         let ready = self.waiting.iter().position(|waiting| {
             let pace = pace_of(waiting.station);
             pace.is_none_or(|pace| pace.is_quiet(now))
                 || now.saturating_sub(waiting.since) >= PATIENCE
         })?;
         // Only the first of a link can be ready for want of crowding, so their order stays.
-        self.waiting.remove(ready).map(|waiting| (waiting.entry, waiting.station))
+        let Waiting { entry, origin, station, .. } = self.waiting.remove(ready)?;
+        Some((entry, origin, station))
     }
 
     /// Any of what waits, when nothing is sent any more.
@@ -138,24 +193,24 @@ impl<F> Pacing<F> {
         self.waiting.pop_front().map(|waiting| waiting.entry)
     }
 
-    /// Stations that get a frame now, which their neighbours throw away: it is quiet, and something may stand there.
+    /// What stations that have been quiet get now.
     pub(crate) fn quiet(
         &mut self,
         now: Nanos,
         mut pace_of: impl FnMut(VifId, &mut dyn FnMut(&mut Pace)),
-        mut send: impl FnMut(VifId) -> bool,
+        mut send: impl FnMut(VifId, Due),
     ) {
         for _ in 0..OWED_LOOKS.min(self.owed.len()) {
             let Some(station) = self.owed.pop_front() else { return };
-            let mut is_owed = false;
+            let (mut due, mut is_owed) = (Due::Nothing, false);
             pace_of(station, &mut |pace| {
-                if pace.owed > 0 && pace.is_quiet(now) && send(station) {
-                    pace.owed -= 1;
-                    pace.last = now;
-                }
+                due = pace.due(now);
                 is_owed = pace.owed > 0;
                 pace.listed = is_owed;
             });
+            if due != Due::Nothing {
+                send(station, due);
+            }
             if is_owed {
                 self.owed.push_back(station);
             }
@@ -194,57 +249,95 @@ mod tests {
         let mut pace = Pace::default();
         let start = 1000 * MS;
         assert!(!pacing.must_wait(&pace, VifId(1), start));
-        assert!(!pace.leaves(start), "a frame after a long pause crowds nobody");
+        assert!(!pace.leaves(start, Origin::Own), "a frame after a long pause crowds nobody");
         for packet in 1..=3 {
             assert!(pacing.must_wait(&pace, VifId(1), start));
-            pacing.wait(entry(1, packet), VifId(1), start);
+            pacing.wait(entry(1, packet), Origin::Own, VifId(1), start);
         }
         let mut left = Vec::new();
         for now in (0..40).map(|half| start + half * MS / 2) {
-            if let Some((entry, _)) = pacing.release(now, |_| Some(pace)) {
-                pace.leaves(now);
+            if let Some((entry, ..)) = pacing.release(now, |_| Some(pace)) {
+                pace.leaves(now, Origin::Own);
                 left.push((entry.packet, (now - start) / MS));
             }
         }
         assert_eq!(left, [(1, 5), (2, 10), (3, 15)]);
-        assert_eq!(pace.standing, 0);
+        assert!(!pace.stuck);
     }
 
     #[test]
     fn transit_without_a_pause_does_not_hold_own_frames_for_ever() {
         let mut pacing = Pacing::new(4);
         let mut pace = Pace::default();
-        pacing.wait(entry(1, 7), VifId(1), 0);
+        pacing.wait(entry(1, 7), Origin::Own, VifId(1), 0);
         let left = (0..100).find(|ms| {
-            pace.leaves(ms * MS);
+            pace.leaves(ms * MS, Origin::Transit);
             pacing.release(ms * MS, |_| Some(pace)).is_some()
         });
         assert_eq!(left, Some(50));
     }
 
-    #[test]
-    fn a_crowd_is_followed_by_as_many_frames_once_it_is_quiet() {
+    /// A neighbour with `standing` frames in its socket: what it gets, by millisecond, and how often it was pinged.
+    fn after_a_crowd(
+        pace: &mut Pace,
+        start: Nanos,
+        mut standing: usize,
+    ) -> (Vec<(Due, u64)>, bool) {
         let mut pacing = Pacing::<()>::new(4);
+        pacing.owe(VifId(2));
+        let (mut sent, mut pinged) = (Vec::new(), false);
+        for ms in 0..200 {
+            let now = start + ms * MS;
+            let mut due = Vec::new();
+            pacing.quiet(now, |_, change| change(pace), |_, what| due.push(what));
+            for what in due {
+                sent.push((what, ms));
+                // Each frame that comes lets one through; a ping stands behind the others.
+                if what == Due::Probe {
+                    pace.leaves(now, Origin::Probe);
+                    pinged = true;
+                } else {
+                    standing -= 1;
+                }
+                if pinged && standing == 0 {
+                    pace.is_read();
+                    pinged = false;
+                }
+            }
+        }
+        (sent, pacing.owed.is_empty())
+    }
+
+    #[test]
+    fn a_crowd_that_was_read_plants_nothing() {
         let mut pace = Pace::default();
         let start = 1000 * MS;
-        let owed: Vec<bool> = (0..4).map(|_| pace.leaves(start)).collect();
+        let owed: Vec<bool> = (0..4).map(|_| pace.leaves(start, Origin::Transit)).collect();
         assert_eq!(owed, [false, true, false, false]);
-        pacing.owe(VifId(2));
-        let mut sent = Vec::new();
-        for ms in 0..60 {
-            let now = start + ms * MS;
-            pacing.quiet(
-                now,
-                |_, change| change(&mut pace),
-                |vif| {
-                    sent.push((vif, ms));
-                    true
-                },
-            );
+        assert_eq!(after_a_crowd(&mut pace, start, 0), (vec![(Due::Probe, 5)], true));
+        assert!(!pace.stuck);
+    }
+
+    #[test]
+    fn as_many_frames_follow_as_stand_there_and_again_after_each_lone_one() {
+        let mut pace = Pace::default();
+        for start in [1000 * MS, 2000 * MS] {
+            // The second time the first frame is alone.
+            pace.leaves(start, Origin::Transit);
+            pace.leaves(start, Origin::Transit);
+            let (sent, done) = after_a_crowd(&mut pace, start, 2);
+            assert_eq!(sent, [(Due::Probe, 5), (Due::Filler, 10), (Due::Filler, 15)]);
+            assert!(done && pace.stuck);
         }
-        assert_eq!(sent, [(VifId(2), 5), (VifId(2), 10), (VifId(2), 15)]);
-        assert!(pacing.owed.is_empty() && !pace.listed);
-        // The next lone frame finds them standing.
-        assert!(pace.leaves(start + 900 * MS));
+        assert!(pace.leaves(3000 * MS, Origin::Transit), "they stand there for ever");
+    }
+
+    #[test]
+    fn a_neighbour_that_never_answers_gets_a_bounded_number() {
+        let mut pace = Pace { stuck: true, ..Pace::default() };
+        assert!(pace.leaves(1000 * MS, Origin::Transit));
+        let due = |ms: u64| pace.due((1000 + ms) * MS);
+        let fillers = (0..10_000).map(due).filter(|due| *due == Due::Filler).count();
+        assert_eq!(fillers, usize::from(FILLERS_MAX));
     }
 }

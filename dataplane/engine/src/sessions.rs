@@ -22,6 +22,8 @@ pub enum SessionChangeKind {
     Install(Box<DataSession>),
     /// These keys are used no more: those of this [`DataSession::id`], or all.
     Drop(Option<u32>),
+    /// Nothing; but the peer has read all that was sent up to the last ping.
+    Read,
 }
 
 /// What a worker tells the slow path of sessions.
@@ -44,6 +46,11 @@ pub enum SessionNews {
         epoch: u8,
         /// [`DataSession::id`].
         id: u32,
+    },
+    /// Frames on the link came close together, and now it is quiet: it wants a ping.
+    Crowded {
+        /// The link.
+        vif: VifId,
     },
     /// Not used any more: to be wiped where nothing waits for it.
     Retired(Box<DataSession>),
@@ -200,6 +207,7 @@ impl Sessions {
                 retire(link.keep_previous(replaced));
             }
             SessionChangeKind::Install(session) => retire(link.next.replace(session)),
+            SessionChangeKind::Read => {}
             SessionChangeKind::Drop(id) => {
                 let meant = |session: &mut Box<DataSession>| id.is_none_or(|id| session.id() == id);
                 retire(link.current.take_if(meant));

@@ -158,6 +158,13 @@ pub enum Command {
         /// From the switch header on.
         packet: Vec<u8>,
     },
+    /// Tell the link's owner that the peer has read all that was sent up to the last ping.
+    Read {
+        /// The link.
+        vif: VifId,
+        /// Of the link.
+        epoch: u8,
+    },
     /// A switch packet for the vswitch itself, which came inside a handshake.
     Deliver {
         /// Vswitch of the vif.
@@ -475,6 +482,14 @@ impl Links {
         }
     }
 
+    /// Pings a link that is up: its owner wants to know how the neighbour reads.
+    pub fn probe(&mut self, moment: &mut Moment<'_>, vif: VifId) {
+        let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+        if let Some(link) = link.filter(|link| link.is_alive(moment.now)) {
+            link.ping(moment, &mut self.supervision, &mut self.commands);
+        }
+    }
+
     /// A pong that came in on a link. Says whether it answers a ping of this supervision.
     pub fn pong(&mut self, now: Nanos, vif: VifId, version: u32, opaque: &[u8]) -> bool {
         let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
@@ -483,6 +498,10 @@ impl Links {
         let is_ours = link.pong(now, &self.supervision, version, opaque);
         if link.version() != before {
             self.changed.insert(link.config.vswitch);
+        }
+        if is_ours {
+            let epoch = link.config.epoch;
+            self.commands.push(Command::Read { vif, epoch });
         }
         is_ours
     }

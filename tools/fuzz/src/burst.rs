@@ -157,7 +157,7 @@ impl Bench {
         };
         let mut out = Outcome::new();
         let change = SessionChange { vif: vif.id, epoch: vif.epoch, kind };
-        self.engine.change_session(change, &mut out);
+        self.engine.change_session(&RULES, change, &mut out);
         assert_eq!(out.frames(), 0, "keys hold no frames");
     }
 

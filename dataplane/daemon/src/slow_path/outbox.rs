@@ -156,9 +156,10 @@ impl Outbox {
         let sender = |port: PortId| self.senders.get(port.index()).copied().unwrap_or(0);
         match outgoing {
             Outgoing::Change(change) => owner(change.vif).map_or(0, |owner| owner.index()),
-            Outgoing::Packet(Via::Vif { vif, .. } | Via::Handshake { vif, .. }, _) => {
-                owner(*vif).map_or(0, |owner| owner.index())
-            }
+            Outgoing::Packet(
+                Via::Vif { vif, .. } | Via::Probe { vif, .. } | Via::Handshake { vif, .. },
+                _,
+            ) => owner(*vif).map_or(0, |owner| owner.index()),
             Outgoing::Packet(Via::Port { port, .. }, _) => sender(*port),
             // Any worker can switch it, and hands on what leaves by another's link.
             Outgoing::Packet(Via::Router(_), _) => 0,

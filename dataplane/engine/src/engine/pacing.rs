@@ -3,12 +3,13 @@
 use super::{Call, Engine};
 use crate::admit::Class;
 use crate::outcome::{Origin, Outcome};
-use crate::pace::filler;
+use crate::pace::{Due, filler};
 use crate::queue::{Entry, What};
 use crate::rules::{NO_SLOT, Record, Rules, UNTAGGED};
+use crate::sessions::SessionNews;
 use crate::tap::Tap;
 use dataplane_api::counters::Bank;
-use dataplane_api::{DropReason, Nanos, VswitchId};
+use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 use wire::buf::Packet;
 use wire::ethernet;
 
@@ -27,10 +28,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let entry = Entry { frame, slot, vif: to.vif_index(), vswitch, packet, epoch, what };
         let station = call.rules.pace_of(vif);
         if let Some(pace) = self.sessions.pace_mut(station) {
-            if call.origin == Origin::Own && self.pacing.must_wait(pace, station, call.now) {
-                return self.pacing.wait(entry, station, call.now);
+            if call.origin != Origin::Transit && self.pacing.must_wait(pace, station, call.now) {
+                return self.pacing.wait(entry, call.origin, station, call.now);
             }
-            if pace.leaves(call.now) {
+            if pace.leaves(call.now, call.origin) {
                 self.pacing.owe(station);
             }
         }
@@ -70,12 +71,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         tap: &mut T,
     ) {
         let sessions = &mut self.sessions;
-        while let Some((entry, station)) =
+        while let Some((entry, origin, station)) =
             self.pacing.release(now, |station| sessions.pace_mut(station).map(|pace| *pace))
         {
             let vif = entry.vif();
             if let Some(pace) = sessions.pace_mut(station)
-                && pace.leaves(now)
+                && pace.leaves(now, origin)
             {
                 self.pacing.owe(station);
             }
@@ -107,19 +108,26 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     change(pace);
                 }
             },
-            |station| {
+            |station, due| {
                 let link = rules.slot_of(station).filter(|(_, link)| link.is_paced());
-                let Some((_, link)) = link else { return true };
-                // Behind others it would not be spaced; what is in the queue goes first.
-                let port = link.port().index();
-                let Some(frame) = make(&filler(&header(link))) else { return false };
-                match queues.place(port, Class::Free, link.vswitch()) {
+                let Some((_, link)) = link else { return };
+                if due == Due::Probe {
+                    return out.news.push(SessionNews::Crowded { vif: station });
+                }
+                let Some(frame) = make(&filler(&header(link))) else { return };
+                match queues.place(link.port().index(), Class::Free, link.vswitch()) {
                     Ok(place) => place.fill(frame_entry(link.vswitch(), frame)),
                     Err(_full) => out.free.push(frame),
                 }
-                true
             },
         );
+    }
+
+    /// The neighbour behind a vif has read all that was sent up to the last ping.
+    pub(super) fn is_read(&mut self, rules: &Rules, vif: VifId) {
+        if let Some(pace) = self.sessions.pace_mut(rules.pace_of(vif)) {
+            pace.is_read();
+        }
     }
 }
 

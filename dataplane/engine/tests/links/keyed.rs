@@ -147,7 +147,11 @@ impl Keyed {
 
     pub fn change_of_epoch(&mut self, vif: VifId, epoch: u8, kind: SessionChangeKind) -> Vec<News> {
         let mut out = Outcome::new();
-        self.rig.engine.change_session(SessionChange { vif, epoch, kind }, &mut out);
+        self.rig.engine.change_session(
+            &self.rig.rules,
+            SessionChange { vif, epoch, kind },
+            &mut out,
+        );
         assert_eq!(out.frames(), 0);
         out.news.iter().map(news_of).collect()
     }
@@ -463,6 +467,7 @@ pub fn news_of(news: &SessionNews) -> News {
     match news {
         SessionNews::Confirmed { vif, id, .. } => News::Confirmed(*vif, *id),
         SessionNews::Old { vif, id, .. } => News::Old(*vif, *id),
+        SessionNews::Crowded { .. } => unreachable!("only asked for by what waits for its turn"),
         SessionNews::Retired(session) => News::Retired(session.id()),
     }
 }

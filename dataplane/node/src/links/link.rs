@@ -252,7 +252,7 @@ impl Link {
     }
 
     /// Sends a ping in whatever way it can go: that is what starts a handshake, and what shows that it is done.
-    fn ping(
+    pub(super) fn ping(
         &mut self,
         moment: &mut Moment<'_>,
         supervision: &mut Supervision,

@@ -172,6 +172,8 @@ impl Dataplane {
         let signals = match hosting {
             Hosting::Process => {
                 machine::forbid_core_dumps()?;
+                // Who has no keys has nothing to hide.
+                notices.extend(machine::lock_memory().filter(|_| !identities.is_empty()));
                 // Threads inherit what is left, so this comes before them.
                 machine::drop_capabilities()?;
                 Some(watch_signals(&poll)?)

@@ -5,6 +5,7 @@ use crate::plan::{Device, Machine};
 use anyhow::{Context, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use io::netdev::Netdev;
+use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 
@@ -67,7 +68,32 @@ pub(crate) fn raise_memlock(bytes: u64) -> Option<String> {
     })
 }
 
-/// No core dumps: the memory holds packets and, later, keys.
+/// Keeps all memory of the process, that of now and of later, out of swap: keys are in it. Returns a notice where that is
+/// not to be had.
+///
+/// All of it, because keys pass through the heap, the rings and the stacks of threads. To be called with the rights of the
+/// start: what is mapped later counts against a limit that is lifted here.
+pub(crate) fn lock_memory() -> Option<String> {
+    let limit =
+        setrlimit(Resource::RLIMIT_MEMLOCK, nix::libc::RLIM_INFINITY, nix::libc::RLIM_INFINITY);
+    let limited = || {
+        let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or_default();
+        soft != nix::libc::RLIM_INFINITY
+    };
+    let why = if limit.is_err() && limited() {
+        "locked memory is limited".to_owned()
+    } else {
+        match mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
+            Ok(()) => return None,
+            Err(error) => error.to_string(),
+        }
+    };
+    Some(format!(
+        "memory is not locked ({why}): private keys may reach swap; raise RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity)"
+    ))
+}
+
+/// No core dumps: the memory holds packets and keys.
 pub(crate) fn forbid_core_dumps() -> anyhow::Result<()> {
     nix::sys::prctl::set_dumpable(false).context("forbid core dumps")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbid core dumps")

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use daemon::client::{Client, ClientError, TapRecords};
 use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
-use dataplane_api::status::LinkStatus;
+use dataplane_api::status::{LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Secret, Spec, Status};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,11 @@ impl Process {
     /// Public keys of the private ones that the process keeps.
     pub(crate) fn keys(&mut self) -> Result<Vec<String>> {
         self.client.keys().map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// What the routers of vswitches are up to.
+    pub(crate) fn routers(&mut self) -> Result<Vec<RouterStatus>> {
+        self.client.routers().map_err(|error| sentence(&self.socket, error))
     }
 
     /// The observed state of links with keys.

@@ -15,6 +15,7 @@ mod explain;
 mod keys;
 mod label;
 mod names;
+mod node;
 mod output;
 mod peer;
 mod ping;
@@ -59,6 +60,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Keys(keys::KeysArgs),
     Peer(peer::PeerArgs),
+    Node(node::NodeArgs),
     Show(show::ShowArgs),
     /// Watch tenants, ports, drops and workers live
     Top(top::TopArgs),
@@ -113,6 +115,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Apply(args) => apply::run(args, out),
         Command::Keys(args) => keys::run(args, out),
         Command::Peer(args) => peer::run(args, out),
+        Command::Node(args) => node::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Top(args) => top::run(args),
         Command::Traffic(args) => traffic::run(args, out),
@@ -170,6 +173,8 @@ mod tests {
             "ping 0000.0000.0000.0013 --vswitch red --socket /tmp/s",
             "apply --spec spec.toml",
             "apply --config box.toml",
+            "node announce status",
+            "node announce status --vswitch red --json",
             "keys generate --json",
             "keys generate --to red.key",
             "keys generate --vswitch red",

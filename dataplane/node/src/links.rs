@@ -54,6 +54,10 @@ impl std::fmt::Debug for Moment<'_> {
     }
 }
 
+/// When a link that is greeted is greeted again if nothing came back: a frame that stands in the neighbour's socket has its
+/// place taken by the first hello, which the second one brings through.
+const AGAIN: [Nanos; 2] = [100_000_000, 400_000_000];
+
 /// Inits of strangers that are opened unseen, a second and at once; beyond that each must show a cookie.
 const UNSEEN_INITS: (u32, u32) = (20, 20);
 
@@ -228,6 +232,8 @@ pub struct Links {
     beacons: beacons::Beacons,
     supervision: supervision::Supervision,
     commands: Vec<Command>,
+    /// Links that were greeted, by when they are greeted again.
+    again: BTreeSet<(Nanos, VifId)>,
     /// Vswitches of which a link came up, went, or told its version.
     changed: BTreeSet<VswitchId>,
 }
@@ -270,6 +276,7 @@ impl Links {
             beacons: beacons::Beacons::default(),
             supervision: supervision::Supervision::new(seed),
             commands: Vec::new(),
+            again: BTreeSet::new(),
             changed: BTreeSet::new(),
         }
     }
@@ -320,6 +327,7 @@ impl Links {
                 first = caller.received;
             }
             link.greet(moment, first, &mut self.supervision, &mut self.commands);
+            self.again.extend(AGAIN.map(|after| (moment.now + after, vif)));
             self.links[at] = Some(Box::new(link));
         }
         for link in before.into_iter().flatten() {
@@ -513,6 +521,13 @@ impl Links {
     pub fn tick(&mut self, moment: &mut Moment<'_>, mut traffic: impl FnMut(VifId) -> Traffic) {
         let now = moment.now;
         self.send_beacons(now);
+        while let Some((_, vif)) = self.again.first().copied().filter(|(at, _)| *at <= now) {
+            self.again.pop_first();
+            let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+            if let Some(link) = link.filter(|link| !link.is_alive(now)) {
+                link.ping(moment, &mut self.supervision, &mut self.commands);
+            }
+        }
         let due = self.supervision.due(now, self.links.len());
         for at in due {
             let Some(link) = self.links.get_mut(at).and_then(Option::as_mut) else { continue };

@@ -36,6 +36,8 @@ pub(crate) struct Box_ {
     ports: Vec<&'static str>,
     side: Side,
     handshake: Handshake,
+    /// It meets its neighbours by broadcast, and knows nobody.
+    pub(crate) by_beacon: bool,
     pub(crate) password: String,
     child: Option<Child>,
     starts: u32,
@@ -88,6 +90,7 @@ pub(crate) fn line(side: Side, handshake: Handshake) -> Line {
         ports,
         side,
         handshake,
+        by_beacon: false,
         password: PASSWORD.into(),
         child: None,
         starts: 0,
@@ -123,12 +126,17 @@ impl Box_ {
         let port = usize::from(self.key == 2);
         let dialled =
             VifSpec { number: 2, role: Default::default(), mtu: None, link: Some(self.link(port)) };
+        let knows = !middle && !self.by_beacon;
         let listens = self.ports.iter().enumerate().map(|(port, name)| match self.side {
             Side::Ethernet => ListenSpec::Ethernet {
                 port: (*name).into(),
                 vlan: None,
-                local: Some(mac(port, true)),
-                beacon: BeaconMode::Off,
+                local: Some(if middle {
+                    mac(port, true)
+                } else {
+                    mac(usize::from(self.key == 2), false)
+                }),
+                beacon: if self.by_beacon { BeaconMode::Send } else { BeaconMode::Off },
             },
             Side::Udp => ListenSpec::Udp {
                 port: (*name).into(),
@@ -145,9 +153,9 @@ impl Box_ {
         let vswitch = VswitchSpec {
             name: name.into(),
             public_key: KEYS[self.key].1.into(),
-            vifs: if middle { Vec::new() } else { vec![dialled] },
-            listens: if middle { listens.collect() } else { Vec::new() },
-            logins: if middle { vec![login] } else { Vec::new() },
+            vifs: if knows { vec![dialled] } else { Vec::new() },
+            listens: if knows { Vec::new() } else { listens.collect() },
+            logins: if middle && !self.by_beacon { vec![login] } else { Vec::new() },
             ..VswitchSpec::default()
         };
         Spec { generation: Generation(1), vswitches: vec![vswitch], cables: Vec::new() }

@@ -89,6 +89,40 @@ fn a_middle_that_is_killed_is_back_with_the_same_labels() {
 }
 
 #[test]
+fn an_end_that_is_killed_is_taken_back_at_once() {
+    if !may() {
+        return;
+    }
+    let mut line = line(Side::Ethernet, Handshake::CryptoAuth);
+    line.start_all();
+    eventually("both are up", || line.middle.up() == 2);
+    let before = line.label_at_middle(&line.west);
+    let path = line.west.path_over(line.label_at_middle(&line.east));
+    line.west.kill();
+    line.west.start();
+    let start = clock::now();
+    eventually("pings cross again", || line.west.ping(path, Duration::from_millis(200)).is_some());
+    assert!(clock::now() - start < 5_000_000_000, "its hello replaces what the middle had");
+    assert_eq!(line.label_at_middle(&line.west), before);
+}
+
+#[test]
+fn boxes_that_know_nobody_meet_by_beacons() {
+    if !may() {
+        return;
+    }
+    let mut line = line(Side::Ethernet, Handshake::CryptoAuth);
+    for box_ in [&mut line.west, &mut line.middle, &mut line.east] {
+        box_.by_beacon = true;
+    }
+    line.start_all();
+    eventually("both ends met the middle", || {
+        line.middle.up() == 2 && line.west.up() == 1 && line.east.up() == 1
+    });
+    assert!(line.middle.links().iter().all(|link| link.learned && link.user.is_none()));
+}
+
+#[test]
 fn a_wrong_password_leaves_nothing_behind() {
     if !may() {
         return;

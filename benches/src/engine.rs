@@ -1,17 +1,18 @@
-//! `bench engine`: the whole pipeline between two memory ports, beside testpmd.
+//! `bench engine`: the whole pipeline between two memory ports: plain beside testpmd, with keys beside its ciphers alone.
 
-use crate::frames::{STRIDE_COLOURED, frames};
+mod pipeline;
+mod sealed;
+
 use crate::report::{Machine, Measurement, Report};
 use crate::rounds::{NOT_REAL_TIME, ROUNDS, Random, median_slice, move_to, pin};
 use crate::switch::{header, twin};
-use crate::tenants::{PORTS, Place, TenantBox, VIFS};
+use crate::tenants::{Place, TenantBox, VIFS};
 use crate::testpmd::{Testpmd, TestpmdError};
-use dataplane_api::counters::Layout;
-use dataplane_api::limits::BURST_MAX;
 use dataplane_api::spec::SchemeSpec;
-use dataplane_api::{PortId, WorkerId};
-use engine::{Burst, Engine, EngineConfig, NextHops, NoTap, Outcome, SpecError};
-use io::{Frame, IoError, PageKind};
+use engine::SpecError;
+use io::IoError;
+use pipeline::Pipeline;
+use sealed::Sealed;
 use std::time::Duration;
 use wire::buf::Packet;
 
@@ -50,15 +51,7 @@ pub enum EngineBenchError {
 /// A box with an engine between two ports of memory.
 struct Case<'a> {
     at: &'a TenantBox,
-    engine: Engine<Frame<'static>, Vec<u64>>,
-    next_hops: NextHops,
-    out: Outcome<Frame<'static>>,
-    /// What each port is about to receive.
-    rx: [Vec<Frame<'static>>; PORTS as usize],
-    /// What each port sent.
-    tx: [Vec<Frame<'static>>; PORTS as usize],
-    free: Vec<Frame<'static>>,
-    pages: PageKind,
+    path: Pipeline,
     /// Hashes of the frames that are to leave.
     due: Vec<u64>,
     random: Random,
@@ -83,6 +76,9 @@ pub fn run() -> Result<Report, EngineBenchError> {
     let one = TenantBox::new(1, SchemeSpec::V358)?;
     let all = TenantBox::new(4096, SchemeSpec::V358)?;
     let (mut one, mut all) = (Case::new(&one)?, Case::new(&all)?);
+    let keyed_one = TenantBox::with_keys(1, SchemeSpec::V358)?;
+    let keyed_all = TenantBox::with_keys(4096, SchemeSpec::V358)?;
+    let mut sealed = Sealed::all(&keyed_one, &keyed_all)?;
     let mut testpmd = core.and_then(|core| match Testpmd::new(core.saturating_sub(1), core) {
         Ok(testpmd) => Some(testpmd),
         Err(error) => {
@@ -96,6 +92,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
             let value = median_slice(case, SLICES, 512, Case::prepare, Case::forward);
             case.rounds.push(value);
         }
+        sealed.iter_mut().for_each(Sealed::round);
         // Both poll, so both have the core to themselves in turn.
         move_to(core.unwrap_or(0).saturating_sub(1));
         let measured = testpmd.as_mut().map(|testpmd| testpmd.measure(WINDOW));
@@ -107,7 +104,10 @@ pub fn run() -> Result<Report, EngineBenchError> {
         }
     }
     for case in [&one, &all] {
-        case.check()?;
+        check(case.seen)?;
+    }
+    for case in &sealed {
+        check(case.seen)?;
     }
     let mut results = vec![Measurement::of_rounds("pipeline_ns", "ns", &one.rounds)];
     if reference.len() == ROUNDS {
@@ -119,7 +119,8 @@ pub fn run() -> Result<Report, EngineBenchError> {
     let costs: Vec<f64> = all.rounds.iter().zip(&one.rounds).map(|(all, one)| all - one).collect();
     results.push(Measurement::of_rounds("pipeline_64k_ns", "ns", &all.rounds));
     results.push(Measurement::of_rounds("tenants_cost_ns", "ns", &costs));
-    Ok(Report { machine: Machine::read(&one.pages.to_string()), results, notes })
+    sealed::results(&sealed, &mut results, &mut notes);
+    Ok(Report { machine: Machine::read(&one.path.pages.to_string()), results, notes })
 }
 
 fn stop(testpmd: &mut Option<Testpmd>, notes: &mut Vec<String>, error: &TestpmdError) {
@@ -129,25 +130,9 @@ fn stop(testpmd: &mut Option<Testpmd>, notes: &mut Vec<String>, error: &TestpmdE
 
 impl<'a> Case<'a> {
     fn new(at: &'a TenantBox) -> Result<Self, IoError> {
-        let (free, pages) = frames(FRAMES, STRIDE_COLOURED)?;
-        let layout = Layout { ports: PORTS.into(), vifs: 65_536, vswitches: 4096 };
-        let config = EngineConfig {
-            layout,
-            queue_frames: 1024,
-            vswitch_frames: 1024,
-            punts_per_second: 0,
-            punt_burst: 0,
-            strangers_per_second: 0,
-        };
         Ok(Self {
             at,
-            engine: Engine::new(WorkerId(0), config, vec![0; layout.len()]),
-            next_hops: NextHops::default(),
-            out: Outcome::new(),
-            rx: std::array::from_fn(|_| Vec::with_capacity(FRAMES)),
-            tx: std::array::from_fn(|_| Vec::with_capacity(FRAMES)),
-            free,
-            pages,
+            path: Pipeline::new(FRAMES)?,
             due: Vec::new(),
             random: Random::new(7),
             seen: (0, 0),
@@ -158,8 +143,8 @@ impl<'a> Case<'a> {
     /// Looks at what was sent and fills the ports anew, with other links and labels.
     fn prepare(&mut self) {
         self.look();
-        for index in 0..self.free.len() {
-            let Some(mut frame) = self.free.pop() else { break };
+        for index in 0..self.path.free.len() {
+            let Some(mut frame) = self.path.free.pop() else { break };
             let vswitch = u16::try_from(self.random.below(self.at.vswitches)).unwrap_or(0);
             let mut vif = || u8::try_from(self.random.below(VIFS)).unwrap_or(0);
             let (from, to) = (Place { vswitch, vif: vif() }, Place { vswitch, vif: vif() });
@@ -170,74 +155,36 @@ impl<'a> Case<'a> {
             let _fits = frame.fill(&ethernet(from.own(), from.peer(), header, payload));
             let (_, after) = twin(&self.at.scheme, from.number(), label);
             self.due.push(hash(&ethernet(to.peer(), to.own(), after, payload)));
-            self.rx[usize::from(from.port())].push(frame);
+            self.path.rx[usize::from(from.port())].push(frame);
         }
     }
 
-    /// Everything from the ports' rings to the ports' rings.
     fn forward(&mut self) {
-        let mut burst = Burst::new();
-        while self.rx.iter().any(|rx| !rx.is_empty()) {
-            for (port, rx) in (0..).map(PortId).zip(&mut self.rx) {
-                let left = rx.len().saturating_sub(BURST_MAX);
-                burst.extend(rx.drain(left..));
-                self.engine.receive(&self.at.rules, 1, port, &mut burst, &mut self.out, &mut NoTap);
-            }
-            self.free.append(&mut self.out.free);
-            for (port, tx) in (0..).map(PortId).zip(&mut self.tx) {
-                let hops = &self.next_hops;
-                self.engine.transmit(
-                    &self.at.rules,
-                    hops,
-                    port,
-                    BURST_MAX,
-                    &mut burst,
-                    &mut self.out,
-                    &mut NoTap,
-                );
-                tx.extend(burst.drain(..));
-            }
-        }
-        // What the last bursts left.
-        for (port, tx) in (0..).map(PortId).zip(&mut self.tx) {
-            while self.engine.queued(port) > 0 {
-                let hops = &self.next_hops;
-                self.engine.transmit(
-                    &self.at.rules,
-                    hops,
-                    port,
-                    BURST_MAX,
-                    &mut burst,
-                    &mut self.out,
-                    &mut NoTap,
-                );
-                tx.extend(burst.drain(..));
-            }
-        }
+        self.path.forward(&self.at.rules);
     }
 
     fn look(&mut self) {
         let mut sent: Vec<u64> =
-            self.tx.iter().flatten().map(|frame| hash(frame.bytes())).collect();
+            self.path.tx.iter().flatten().map(|frame| hash(frame.bytes())).collect();
         sent.sort_unstable();
         self.due.sort_unstable();
         let right = self.due.iter().filter(|due| sent.binary_search(due).is_ok()).count();
         self.seen.0 += self.due.len();
         self.seen.1 += self.due.len() - right;
         self.due.clear();
-        for tx in &mut self.tx {
-            self.free.append(tx);
+        for tx in &mut self.path.tx {
+            self.path.free.append(tx);
         }
     }
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "some millions")]
-    fn check(&self) -> Result<(), EngineBenchError> {
-        let (all, wrong) = self.seen;
-        if all > 0 && (all - wrong) as f64 >= RIGHT_MIN * all as f64 {
-            Ok(())
-        } else {
-            Err(EngineBenchError::Wrong { wrong, all })
-        }
+/// `seen`: frames that were looked at, and those of them that were wrong.
+#[expect(clippy::cast_precision_loss, reason = "some millions")]
+fn check((all, wrong): (usize, usize)) -> Result<(), EngineBenchError> {
+    if all > 0 && (all - wrong) as f64 >= RIGHT_MIN * all as f64 {
+        Ok(())
+    } else {
+        Err(EngineBenchError::Wrong { wrong, all })
     }
 }
 

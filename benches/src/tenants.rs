@@ -1,7 +1,9 @@
 //! Boxes to measure: many vswitches of sixteen vifs, half of them on each of two ports.
 
 use dataplane_api::spec::{LinkSpec, SchemeSpec, Session, VifSpec};
-use dataplane_api::{MacAddress, Role, Spec, VswitchId, VswitchSpec, WorkerId};
+use dataplane_api::{
+    Handshake, MacAddress, NodeSpec, Role, Spec, VswitchId, VswitchSpec, WorkerId,
+};
 use engine::{Compiler, PortFacts, Rules, SpecError};
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
@@ -69,13 +71,38 @@ impl TenantBox {
     /// # Errors
     /// [`SpecError`] for more vswitches than a box may have.
     pub fn new(vswitches: u16, scheme: SchemeSpec) -> Result<Self, SpecError> {
+        Self::with_sessions(vswitches, scheme, |_| Session::Plain)
+    }
+
+    /// The same, with a node behind each link.
+    ///
+    /// # Errors
+    /// [`SpecError`] for more vswitches than a box may have.
+    pub fn with_keys(vswitches: u16, scheme: SchemeSpec) -> Result<Self, SpecError> {
+        // The nodes of one vswitch may be those of another; none is a vswitch of the box.
+        let keys: Vec<_> = usable_keys().skip(vswitches.into()).take(16).collect();
+        Self::with_sessions(vswitches, scheme, |vif| {
+            Session::Node(NodeSpec {
+                public_key: keys[usize::from(vif & 15)].to_string(),
+                password: None,
+                login: None,
+                handshake: Handshake::CryptoAuth,
+            })
+        })
+    }
+
+    fn with_sessions(
+        vswitches: u16,
+        scheme: SchemeSpec,
+        session: impl Fn(u8) -> Session,
+    ) -> Result<Self, SpecError> {
         let wire_scheme = if scheme == SchemeSpec::V48 { Scheme::v48() } else { Scheme::v358() };
         let specs = (0..vswitches).zip(usable_keys()).map(|(vswitch, key)| VswitchSpec {
             name: format!("t{vswitch}"),
             tenant: vswitch.into(),
             public_key: key.to_string(),
             scheme: scheme.clone(),
-            vifs: (0..16).map(|vif| vif_spec(Place { vswitch, vif })).collect(),
+            vifs: (0..16).map(|vif| vif_spec(Place { vswitch, vif }, session(vif))).collect(),
             ..VswitchSpec::default()
         });
         let spec = Spec { vswitches: specs.collect(), ..Spec::default() };
@@ -128,13 +155,13 @@ fn director(scheme: &Scheme, from: u16, to: u16) -> Option<(u8, u64)> {
     wide.find_map(|(index, form)| Some((form.width(), scheme.director(to, index)?)))
 }
 
-fn vif_spec(place: Place) -> VifSpec {
+fn vif_spec(place: Place, session: Session) -> VifSpec {
     let link = LinkSpec::Ethernet {
         port: format!("p{}", place.port()),
         vlan: None,
         local: Some(MacAddress(place.own())),
         peer: MacAddress(place.peer()),
-        session: Session::Plain,
+        session,
     };
     VifSpec { number: place.number(), role: Role::Customer, mtu: None, link: Some(link) }
 }

@@ -19,7 +19,7 @@ const LINK_HEADER: u32 = 18;
 /// Frames that a worker has in its hands beside rings and queues: bursts, and what waits for the depot.
 const WORKER_FRAMES: usize = 1024;
 /// Frames for the slow path's own pings.
-pub(crate) const SLOW_PATH_FRAMES: usize = 64;
+pub(crate) const SLOW_PATH_FRAMES: usize = 512;
 
 /// What was found on the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

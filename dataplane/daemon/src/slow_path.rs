@@ -121,7 +121,8 @@ pub(crate) struct SlowPath {
     /// Wakes the management thread for reports.
     pub(crate) notify: Arc<mio::Waker>,
     pub(crate) observed: Arc<Mutex<Observed>>,
-    pub(crate) observed_at: Nanos,
+    /// When others are shown how things are.
+    pub(crate) observe_at: Nanos,
     pub(crate) sleeper: Sleeper,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) waiting: HashMap<PingId, u64>,
@@ -193,7 +194,7 @@ impl SlowPath {
             reports: parts.reports,
             notify: parts.notify,
             observed: parts.observed,
-            observed_at: 0,
+            observe_at: 0,
             sleeper: parts.sleeper,
             stop: parts.stop,
             waiting: HashMap::new(),
@@ -502,18 +503,27 @@ impl SlowPath {
     /// Shows the others how things are, a few times a second.
     fn observe(&mut self) {
         let now = clock::now();
-        if now.saturating_sub(self.observed_at) < STATUS_INTERVAL {
+        if now < self.observe_at {
             return;
         }
-        self.observed_at = now;
-        let links: Vec<LinkStatus> = self.links.states(now).map(link_status).collect();
+        let mut up = 0;
+        let links: Vec<LinkStatus> = self
+            .links
+            .states(now)
+            .map(|link| {
+                up += usize::from(link.up);
+                link_status(link)
+            })
+            .collect();
         let mut status = self.responder.status();
-        let up = self.links.states(now).filter(|link| link.up).count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         status.links = (count(up), count(links.len()));
         let routers = self.routers.statuses().collect();
         *self.observed.lock().unwrap_or_else(PoisonError::into_inner) =
             Observed { status, links, routers };
+        // A box with many links shows them less often: a twentieth of the time at most.
+        let took = clock::now().saturating_sub(now);
+        self.observe_at = now + STATUS_INTERVAL.max(20 * took);
     }
 }
 

@@ -79,6 +79,9 @@ struct Path {
     pool: Pool<'static>,
     pool_high: usize,
     depot: Arc<Depot<'static>>,
+    /// Frames that came from the slow path, less those that went there to be answered: they end here, and it has no
+    /// others.
+    owed: isize,
     peers: Peers,
     out: Outcome<Frame<'static>>,
     rx: Burst<Frame<'static>>,
@@ -131,6 +134,7 @@ impl Worker {
                 pool: parts.pool,
                 pool_high,
                 depot: parts.depot,
+                owed: 0,
                 peers: parts.peers,
                 out: Outcome::new(),
                 rx: Burst::new(),
@@ -288,19 +292,36 @@ impl Path {
         while let Some(item) = self.peers.next_from_slow() {
             moved += 1;
             match item {
-                FromSlow::Free(frame) => self.pool.put(frame),
+                FromSlow::Free(frame) => {
+                    self.owed += 1;
+                    self.pool.put(frame);
+                }
                 FromSlow::Session(change) => {
                     self.engine.change_session(&tables.rules, change, &mut self.out);
                     self.settle();
                 }
                 FromSlow::Inject(inject) => {
+                    self.owed += 1;
                     self.engine.inject(&tables.rules, now, inject, &mut self.out, tap);
                     self.settle();
                     self.lost(flush(tap));
                 }
             }
         }
+        if self.owed >= Depot::BURST.cast_signed() {
+            self.pay_back();
+        }
         moved
+    }
+
+    /// Gives the slow path as many frames as it sent, where it looks for them.
+    #[cold]
+    fn pay_back(&mut self) {
+        let before = self.pool.len();
+        if before > Depot::BURST {
+            self.depot.balance(&mut self.pool, 0, before - 1);
+        }
+        self.owed -= (before - self.pool.len()).cast_signed();
     }
 
     /// Fills each port's room from its queue.
@@ -376,8 +397,9 @@ impl Path {
             return;
         }
         for punt in self.out.punts.drain(..) {
-            if let Err(FromWorker::Punt(punt)) = self.peers.tell_slow(FromWorker::Punt(punt)) {
-                self.pool.put(self.engine.punt_full(punt));
+            match self.peers.tell_slow(FromWorker::Punt(punt)) {
+                Err(FromWorker::Punt(punt)) => self.pool.put(self.engine.punt_full(punt)),
+                Err(_) | Ok(()) => self.owed -= 1,
             }
         }
         for stranger in self.out.strangers.drain(..) {

@@ -87,6 +87,7 @@ impl TenantBox {
                 password: None,
                 login: None,
                 handshake: Handshake::CryptoAuth,
+                reads_all: true,
             })
         })
     }

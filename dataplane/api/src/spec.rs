@@ -316,6 +316,9 @@ pub struct NodeSpec {
     /// Which handshake to begin with. What the node begins with is taken either way.
     #[serde(default)]
     pub handshake: Handshake,
+    /// On Ethernet it reads all frames that wait, so that none of ours need keep a distance. A stock cjdroute does not.
+    #[serde(default)]
+    pub reads_all: bool,
 }
 
 /// A vif that a neighbour became by logging in, or by a beacon. It yields to the spec where the two collide.
@@ -421,6 +424,7 @@ mod tests {
             password: Some(secret()),
             login: Some("us".into()),
             handshake: Handshake::CryptoAuth,
+            reads_all: false,
         };
         let link = LinkSpec::Ethernet {
             port: "west".into(),

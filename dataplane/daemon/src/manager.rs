@@ -203,6 +203,7 @@ impl Manager {
             password: newcomer.password.clone(),
             login: newcomer.login.clone(),
             handshake: newcomer.handshake,
+            reads_all: false,
         });
         let Some(link) = link_spec(&newcomer.from, &self.facts, session) else { return false };
         let vif = VifSpec { number, role: newcomer.role, mtu: None, link: Some(link) };

@@ -29,6 +29,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
 
+/// In [`Rules::paces`]: frames leave as they come. No link has the last of all ids while there is room for fewer.
+pub(crate) const UNPACED: u16 = u16::MAX;
+
 /// What the packet path must know of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortRules {
@@ -285,10 +288,11 @@ impl Rules {
         self.links.get(slot).filter(same).map(|record| (slot, record))
     }
 
-    /// The vif by whose pace frames leave on this one's link: of one neighbour's links it is the same.
+    /// The vif by whose pace frames leave on this one's link: of one neighbour's links it is the same. `None`: at none.
     #[inline]
-    pub(crate) fn pace_of(&self, vif: VifId) -> VifId {
-        self.paces.get(vif.index()).map_or(vif, |pace| VifId(u32::from(*pace)))
+    pub(crate) fn pace_of(&self, vif: VifId) -> Option<VifId> {
+        let station = self.paces.get(vif.index()).copied().filter(|station| *station != UNPACED);
+        station.map(|station| VifId(u32::from(station)))
     }
 
     pub(crate) fn slot_of(&self, vif: VifId) -> Option<(u32, &Record)> {

@@ -89,6 +89,7 @@ fn rig() -> Rig {
             password: None,
             login: None,
             handshake: Default::default(),
+            reads_all: false,
         });
     }
     let mut ports = ports(1);

@@ -60,6 +60,7 @@ fn a_wrong_spec_is_refused_by_what_is_wrong_with_it() {
             password: Some(hidden()),
             login: None,
             handshake: Handshake::CryptoAuth,
+            reads_all: false,
         });
     }
     assert_eq!(vif_error(shown), VifError::PasswordHidden);

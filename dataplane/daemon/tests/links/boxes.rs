@@ -168,6 +168,7 @@ impl Box_ {
             password: Some(Secret(self.password.clone())),
             login: Some(LOGIN.into()),
             handshake: self.handshake,
+            reads_all: false,
         });
         match self.side {
             Side::Ethernet => LinkSpec::Ethernet {

@@ -5,7 +5,7 @@ use super::{Edition, PortFacts, no_id};
 use crate::ids::StableIds;
 use crate::rules::{
     LinkInfo, LinkKey, LinkKind, Links, MAP_ENTRIES_MAX, NO_SLOT, OwnAddress, PortRules, Record,
-    RecordParts, Rules, Schemes, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
+    RecordParts, Rules, Schemes, UNPACED, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
 };
 use crate::spec_error::{SpecError, VswitchError};
 use dataplane_api::{
@@ -224,17 +224,20 @@ fn lay_out(
     Ok((links, UdpLinks::build(udp, own, seed), by_id))
 }
 
-/// By vif id: the lowest vif that leads to the same station on the same wire.
+/// By vif id of links that are paced: the lowest vif that leads to the same station on the same wire.
 fn paces(placed: &[Placed<'_>]) -> Box<[u16]> {
     let room = placed.iter().map(|vif| vif.id.index() + 1).max().unwrap_or(0);
-    let mut paces: Box<[u16]> = (0..room).map(|id| u16::try_from(id).unwrap_or(0)).collect();
+    let mut paces = vec![UNPACED; room].into_boxed_slice();
     let mut first: BTreeMap<(PortId, u16, MacAddress), u16> = BTreeMap::new();
     let mut ordered: Vec<&Placed<'_>> = placed.iter().collect();
     ordered.sort_unstable_by_key(|vif| vif.id);
     for vif in ordered {
-        if let Behind::Ethernet(port, key) = vif.behind {
-            let id = &mut paces[vif.id.index()];
-            *id = *first.entry((port, key.vlan(), key.peer())).or_insert(*id);
+        let is_paced = vif.draft.node.as_ref().is_some_and(|node| !node.reads_all);
+        if let (Behind::Ethernet(port, key), true) = (vif.behind, is_paced) {
+            // Ids are below VIFS_MAX = 2¹⁶.
+            let id = u16::try_from(vif.id.0).unwrap_or(UNPACED);
+            let station = (port, key.vlan(), key.peer());
+            paces[vif.id.index()] = *first.entry(station).or_insert(id);
         }
     }
     paces

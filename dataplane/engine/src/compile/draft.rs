@@ -452,6 +452,7 @@ fn draft_node(link: &LinkSpec, own: &PublicKey) -> Result<Option<NodeInfo>, VifE
         password: node.password.clone(),
         login: node.login.clone(),
         handshake: node.handshake,
+        reads_all: node.reads_all,
         learned: false,
         user: None,
     }))

@@ -26,8 +26,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let (vif, vswitch, epoch) = (to.vif(), to.vswitch(), to.epoch());
         let entry = Entry { frame, slot, vif: to.vif_index(), vswitch, packet, epoch, what };
-        let station = call.rules.pace_of(vif);
-        if let Some(pace) = self.sessions.pace_mut(station) {
+        if let Some(station) = call.rules.pace_of(vif)
+            && let Some(pace) = self.sessions.pace_mut(station)
+        {
             if call.origin != Origin::Transit && self.pacing.must_wait(pace, station, call.now) {
                 return self.pacing.wait(entry, call.origin, station, call.now);
             }
@@ -125,7 +126,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
 
     /// The neighbour behind a vif has read all that was sent up to the last ping.
     pub(super) fn is_read(&mut self, rules: &Rules, vif: VifId) {
-        if let Some(pace) = self.sessions.pace_mut(rules.pace_of(vif)) {
+        if let Some(station) = rules.pace_of(vif)
+            && let Some(pace) = self.sessions.pace_mut(station)
+        {
             pace.is_read();
         }
     }

@@ -15,6 +15,8 @@ pub struct NodeInfo {
     pub login: Option<String>,
     /// Which handshake to begin with.
     pub handshake: Handshake,
+    /// On Ethernet it reads all frames that wait.
+    pub reads_all: bool,
     /// It came by itself, and may be forgotten.
     pub learned: bool,
     /// How it is shown: the login that it came with.

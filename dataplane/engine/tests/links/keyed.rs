@@ -65,6 +65,7 @@ fn with_node(mut vif: VifSpec, node: usize) -> VifSpec {
             password: None,
             login: None,
             handshake: Default::default(),
+            reads_all: false,
         });
     }
     vif

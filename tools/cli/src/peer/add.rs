@@ -90,7 +90,10 @@ fn node(args: &AddArgs) -> Result<(Address, NodeSpec)> {
         };
         let (peer, credential) = credentials::read(path, wanted)?;
         let credentials::Credential { public_key, password, login, .. } = credential;
-        return Ok((peer, NodeSpec { public_key, password: Some(password), login, handshake }));
+        return Ok((
+            peer,
+            NodeSpec { public_key, password: Some(password), login, handshake, reads_all: false },
+        ));
     }
     let (Some(peer), Some(key)) = (args.peer, args.key) else {
         bail!("name the node with --peer ADDRESS and --key KEY, or with --credentials FILE")
@@ -99,7 +102,10 @@ fn node(args: &AddArgs) -> Result<(Address, NodeSpec)> {
     let file = args.password_file.clone().or(standard_input);
     let password = file.map(|path| password(&path)).transpose()?;
     let login = args.login.clone();
-    Ok((peer, NodeSpec { public_key: key.to_string(), password, login, handshake }))
+    Ok((
+        peer,
+        NodeSpec { public_key: key.to_string(), password, login, handshake, reads_all: false },
+    ))
 }
 
 /// Adds the vif to the spec; returns its number.
@@ -227,6 +233,7 @@ mod tests {
             password: None,
             login: None,
             handshake: Handshake::Noise,
+            reads_all: false,
         }
     }
 

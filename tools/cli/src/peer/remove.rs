@@ -168,6 +168,7 @@ mod tests {
             password: None,
             login: None,
             handshake: Handshake::CryptoAuth,
+            reads_all: false,
         };
         let link = LinkSpec::Ethernet {
             port: "west".into(),

@@ -1,4 +1,4 @@
-//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto`: one bench, its report as JSON.
+//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto|links`: one bench, its report as JSON.
 
 #[expect(clippy::print_stdout, reason = "the report is the product")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -6,12 +6,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("switch") => benches::switch::run()?,
         Some("engine") => benches::engine::run()?,
         Some("crypto") => benches::crypto::rivals::run()?,
+        Some("links") => benches::links::run(links()?)?,
         Some("veth") => benches::veth::run()?,
         other => {
-            let expected = "expected `switch`, `engine`, `veth` or `crypto`";
+            let expected = "expected `switch`, `engine`, `veth`, `crypto` or `links`";
             return Err(format!("bench {other:?}: {expected}").into());
         }
     };
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
+}
+
+/// `links [vswitches] [seconds] [noise] [flood]`.
+fn links() -> Result<benches::links::Options, std::num::ParseIntError> {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let number = |place: usize, otherwise| {
+        arguments.get(place).map_or(Ok(otherwise), |text| text.parse::<u16>())
+    };
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    Ok(benches::links::Options {
+        size: benches::links::Size { vswitches: number(0, 4096)? },
+        idle: std::time::Duration::from_secs(number(1, 60)?.into()),
+        handshakes: if has("noise") {
+            benches::links::Handshakes::Noise
+        } else {
+            benches::links::Handshakes::CryptoAuth
+        },
+        flood: has("flood"),
+    })
 }

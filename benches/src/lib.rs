@@ -7,6 +7,7 @@
 pub mod crypto;
 pub mod engine;
 pub mod frames;
+pub mod links;
 pub mod processor;
 pub mod report;
 pub mod rounds;

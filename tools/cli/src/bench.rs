@@ -25,6 +25,24 @@ enum What {
     Veth,
     /// Sealing and opening bursts of many keys, beside the usual libraries
     Crypto(CryptoArgs),
+    /// Many links with keys: how fast they come up, what they cost when idle, and how they fare in a flood of strangers
+    Links(LinksArgs),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct LinksArgs {
+    /// Vswitches, with sixteen links each
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    vswitches: u16,
+    /// How long the links are left alone, seconds
+    #[arg(long, default_value_t = 60)]
+    idle: u16,
+    /// Noise instead of CryptoAuth
+    #[arg(long)]
+    noise: bool,
+    /// Then let strangers call, a million a second if the machine can, while known links come back
+    #[arg(long)]
+    flood: bool,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -47,6 +65,18 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
             benches::crypto::run(Vec::new(), rounds, Vec::new())?
         }
         What::Crypto(CryptoArgs { alone: false, .. }) => benches::crypto::rivals::run()?,
+        What::Links(LinksArgs { vswitches, idle, noise, flood }) => {
+            benches::links::run(benches::links::Options {
+                size: benches::links::Size { vswitches },
+                idle: std::time::Duration::from_secs(idle.into()),
+                handshakes: if noise {
+                    benches::links::Handshakes::Noise
+                } else {
+                    benches::links::Handshakes::CryptoAuth
+                },
+                flood,
+            })?
+        }
     };
     if args.output.json {
         return print_json(out, &report);

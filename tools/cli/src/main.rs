@@ -154,6 +154,7 @@ mod tests {
             "check --config box.toml --json",
             "bench switch --json",
             "bench crypto",
+            "bench links --vswitches 64 --idle 5 --noise --flood --json",
             "bench --json crypto --alone --rounds 3",
             "traffic --config box.toml --at west=eth5 --at east=eth6@other --sizes imix --backend live",
             "traffic --scenario s.toml --at west=eth5 --forged 300 --json",

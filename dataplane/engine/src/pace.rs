@@ -15,6 +15,8 @@ use wire::ethernet;
 
 /// Distance of the box's own frames from whatever was sent before: 3 ms were enough for nodes on a busy machine.
 const GAP: Nanos = 5_000_000;
+/// The same of pings and fillers where something is known to stand: what stands behind it waits for them.
+const GAP_STUCK: Nanos = 2_000_000;
 /// An own frame that waits for so long leaves all the same: where transit does not pause, the next frame is never far.
 const PATIENCE: Nanos = 50_000_000;
 /// Frames that follow until a pong comes, at most.
@@ -39,6 +41,8 @@ pub(crate) struct Pace {
     asked: Nanos,
     /// Frames may stand in the neighbour's socket.
     stuck: bool,
+    /// And they do: it took some that followed until a pong came.
+    known: bool,
     /// Something that is no ping left after the last ping.
     unprobed: bool,
     /// It is in the list of stations that are owed something.
@@ -79,17 +83,20 @@ impl Pace {
     /// A pong came: the neighbour has read all up to the last ping.
     pub(crate) fn is_read(&mut self) {
         if !self.unprobed {
-            self.stuck = self.fillers > 0;
+            self.known = self.fillers > 0;
+            self.stuck = self.known;
             self.owed = 0;
         }
     }
 
-    fn is_quiet(&self, now: Nanos) -> bool {
-        now.saturating_sub(self.last) >= GAP
+    /// Whether an own frame may leave.
+    fn is_quiet(&self, now: Nanos, origin: Origin) -> bool {
+        let gap = if self.known && origin == Origin::Probe { GAP_STUCK } else { GAP };
+        now.saturating_sub(self.last) >= gap
     }
 
     fn due(&mut self, now: Nanos) -> Due {
-        if self.owed == 0 || !self.is_quiet(now) {
+        if self.owed == 0 || !self.is_quiet(now, Origin::Probe) {
             return Due::Nothing;
         }
         if self.unprobed && self.asked <= self.last {
@@ -141,9 +148,15 @@ impl<F> Pacing<F> {
     }
 
     /// Whether an own frame for a link with this pace must wait: the last one is too close, or others wait before it.
-    pub(crate) fn must_wait(&self, pace: &Pace, station: VifId, now: Nanos) -> bool {
+    pub(crate) fn must_wait(
+        &self,
+        pace: &Pace,
+        origin: Origin,
+        station: VifId,
+        now: Nanos,
+    ) -> bool {
         self.waiting.len() < self.waiting.capacity()
-            && (!pace.is_quiet(now)
+            && (!pace.is_quiet(now, origin)
                 || self.waiting.iter().any(|waiting| waiting.station == station))
     }
 
@@ -180,7 +193,7 @@ impl<F> Pacing<F> {
     ) -> Option<(Entry<F>, Origin, VifId)> {
         let ready = self.waiting.iter().position(|waiting| {
             let pace = pace_of(waiting.station);
-            pace.is_none_or(|pace| pace.is_quiet(now))
+            pace.is_none_or(|pace| pace.is_quiet(now, waiting.origin))
                 || now.saturating_sub(waiting.since) >= PATIENCE
         })?;
         // Only the first of a link can be ready for want of crowding, so their order stays.
@@ -248,10 +261,10 @@ mod tests {
         let mut pacing = Pacing::new(4);
         let mut pace = Pace::default();
         let start = 1000 * MS;
-        assert!(!pacing.must_wait(&pace, VifId(1), start));
+        assert!(!pacing.must_wait(&pace, Origin::Own, VifId(1), start));
         assert!(!pace.leaves(start, Origin::Own), "a frame after a long pause crowds nobody");
         for packet in 1..=3 {
-            assert!(pacing.must_wait(&pace, VifId(1), start));
+            assert!(pacing.must_wait(&pace, Origin::Own, VifId(1), start));
             pacing.wait(entry(1, packet), Origin::Own, VifId(1), start);
         }
         let mut left = Vec::new();
@@ -321,12 +334,13 @@ mod tests {
     #[test]
     fn as_many_frames_follow_as_stand_there_and_again_after_each_lone_one() {
         let mut pace = Pace::default();
-        for start in [1000 * MS, 2000 * MS] {
+        for (start, gap) in [(1000 * MS, 5), (2000 * MS, 2)] {
             // The second time the first frame is alone.
             pace.leaves(start, Origin::Transit);
             pace.leaves(start, Origin::Transit);
             let (sent, done) = after_a_crowd(&mut pace, start, 2);
-            assert_eq!(sent, [(Due::Probe, 5), (Due::Filler, 10), (Due::Filler, 15)]);
+            let wanted = [(Due::Probe, gap), (Due::Filler, 2 * gap), (Due::Filler, 3 * gap)];
+            assert_eq!(sent, wanted, "the second time it is known");
             assert!(done && pace.stuck);
         }
         assert!(pace.leaves(3000 * MS, Origin::Transit), "they stand there for ever");

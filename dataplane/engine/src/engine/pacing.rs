@@ -29,7 +29,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if let Some(station) = call.rules.pace_of(vif)
             && let Some(pace) = self.sessions.pace_mut(station)
         {
-            if call.origin != Origin::Transit && self.pacing.must_wait(pace, station, call.now) {
+            if call.origin != Origin::Transit
+                && self.pacing.must_wait(pace, call.origin, station, call.now)
+            {
                 return self.pacing.wait(entry, call.origin, station, call.now);
             }
             if pace.leaves(call.now, call.origin) {

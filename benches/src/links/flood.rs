@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use wire::{eth_interface, ethernet};
 
 const OUTSIDE: &str = "w0";
-/// Addresses that take turns.
-const SOURCES: usize = 4096;
+/// Addresses that take turns: as many as one generator has frames.
+const SOURCES: usize = io::live::TEMPLATES_MAX;
 /// Bytes of a hello without payload.
 const HELLO_LEN: usize = 152;
 /// Before anything else happens in it.

@@ -413,7 +413,13 @@ impl SlowPath {
                     }
                 }
                 Command::Packet { vswitch, vif, packet } => {
-                    self.outbox.send(Via::Probe { vswitch, vif }, packet)
+                    // A packet without text keeps a session alive, and is not answered.
+                    let via = if packet.is_empty() {
+                        Via::Vif { vswitch, vif }
+                    } else {
+                        Via::Probe { vswitch, vif }
+                    };
+                    self.outbox.send(via, packet)
                 }
                 Command::Read { vif, epoch } => {
                     self.outbox.change(vif, epoch, engine::SessionChangeKind::Read)

@@ -200,8 +200,9 @@ impl Manager {
         };
         let session = Session::Node(NodeSpec {
             public_key: key,
-            password: newcomer.password.clone(),
-            login: newcomer.login.clone(),
+            // It logs in with us, not we with it.
+            password: None,
+            login: None,
             handshake: newcomer.handshake,
             reads_all: false,
         });

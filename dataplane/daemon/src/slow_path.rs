@@ -15,7 +15,7 @@ use dataplane_api::counters::{Bank as _, Layout, VifCounter};
 use dataplane_api::limits::BURST_MAX;
 use dataplane_api::status::{LinkStatus, RouterStatus, SlowPathStatus};
 use dataplane_api::{
-    DropReason, Handshake, LinkAddress, MacAddress, Nanos, Role, Secret, VifId, VswitchId,
+    DropReason, Handshake, LinkAddress, MacAddress, Nanos, Role, VifId, VswitchId,
 };
 use engine::slow_path::{Answer, PingId, Punted, Responder, deliver};
 use engine::{Punt, PuntKind, SessionNews, Stranger, Via};
@@ -83,8 +83,6 @@ pub(crate) struct Newcomer {
     pub(crate) user: Option<String>,
     pub(crate) role: Role,
     pub(crate) handshake: Handshake,
-    pub(crate) password: Option<Secret>,
-    pub(crate) login: Option<String>,
 }
 
 /// What the slow path tells the management thread.
@@ -400,8 +398,6 @@ impl SlowPath {
                         user,
                         role,
                         handshake,
-                        password: None,
-                        login: None,
                     })));
                 }
                 Command::Gone { vif, epoch } => {

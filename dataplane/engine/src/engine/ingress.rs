@@ -437,19 +437,22 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
         }
-        if to.is_paced() {
-            return self.queue_paced(call, packet, (slot, to), class, frame, what);
+        let entry = |frame| Entry {
+            frame,
+            slot,
+            vif: to.vif_index(),
+            vswitch: to.vswitch(),
+            packet,
+            epoch: to.epoch(),
+            what,
+        };
+        if to.is_paced()
+            && let Some(station) = self.pace(call, to)
+        {
+            return self.pacing.wait(entry(frame), call.origin, station, call.now);
         }
         match self.queues.place(to.port().index(), class, to.vswitch()) {
-            Ok(place) => place.fill(Entry {
-                frame,
-                slot,
-                vif: to.vif_index(),
-                vswitch: to.vswitch(),
-                packet,
-                epoch: to.epoch(),
-                what,
-            }),
+            Ok(place) => place.fill(entry(frame)),
             Err(reason) => {
                 let charged = (to.vswitch(), Some(to.vif()));
                 self.discard(call.out, call.tap, packet, charged, reason, frame);

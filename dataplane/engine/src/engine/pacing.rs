@@ -14,37 +14,19 @@ use wire::buf::Packet;
 use wire::ethernet;
 
 impl<F: Packet, B: Bank> Engine<F, B> {
-    /// Puts a packet into the queue of its port, at its link's pace.
-    pub(super) fn queue_paced<T: Tap>(
-        &mut self,
-        call: &mut Call<'_, F, T>,
-        packet: u32,
-        (slot, to): (u32, &Record),
-        class: Class,
-        frame: F,
-        what: What,
-    ) {
-        let (vif, vswitch, epoch) = (to.vif(), to.vswitch(), to.epoch());
-        let entry = Entry { frame, slot, vif: to.vif_index(), vswitch, packet, epoch, what };
-        if let Some(station) = call.rules.pace_of(vif)
-            && let Some(pace) = self.sessions.pace_mut(station)
+    /// The station for which a packet of a paced link must wait; `None`: it leaves now, and that is kept in mind.
+    pub(super) fn pace<T: Tap>(&mut self, call: &Call<'_, F, T>, to: &Record) -> Option<VifId> {
+        let station = call.rules.pace_of(to.vif())?;
+        let pace = self.sessions.pace_mut(station)?;
+        if call.origin != Origin::Transit
+            && self.pacing.must_wait(pace, call.origin, station, call.now)
         {
-            if call.origin != Origin::Transit
-                && self.pacing.must_wait(pace, call.origin, station, call.now)
-            {
-                return self.pacing.wait(entry, call.origin, station, call.now);
-            }
-            if pace.leaves(call.now, call.origin) {
-                self.pacing.owe(station);
-            }
+            return Some(station);
         }
-        match self.queues.place(to.port().index(), class, vswitch) {
-            Ok(place) => place.fill(entry),
-            Err(reason) => {
-                let charged = (vswitch, Some(vif));
-                self.discard(call.out, call.tap, packet, charged, reason, entry.frame);
-            }
+        if pace.leaves(call.now, call.origin) {
+            self.pacing.owe(station);
         }
+        None
     }
 
     /// Sends what waited for its turn. To be called every round; it looks a few times a millisecond.

@@ -97,6 +97,8 @@ reasons! {
     QueueFull = "queue_full",
     /// The vswitch has used up its share of queued frames.
     QueueShare = "queue_share",
+    /// The lease has as much waiting above its guarantee as it may.
+    PriorityFull = "priority_full",
     /// The link was removed while the packet waited.
     LinkGone = "link_gone",
     /// No next hop for a UDP link yet.

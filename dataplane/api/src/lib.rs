@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limiter;
 pub mod limits;
 mod link_address;
+pub mod port_share;
 pub mod protocol;
 pub mod spec;
 pub mod status;

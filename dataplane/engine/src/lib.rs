@@ -26,6 +26,7 @@ mod queue;
 mod rules;
 mod seal;
 mod sessions;
+pub mod schedule;
 pub mod slow_path;
 mod spec_error;
 pub mod switch;

@@ -1,0 +1,426 @@
+//! In which order packets leave a port, and when: guaranteed by deadline, then priority by weight, then free, fair
+//! between vswitches; never more than the port is sold as. Rules and their proofs: CLOUD-ISP.md §3.5.
+//!
+//! ```text
+//!  packet ─► Meter::mark ─► guaranteed ─► calendar of deadlines ──┐
+//!                        ─► priority   ─► calendar of shares ─────┼─► port clock ─► TX ring
+//!                        ─► free       ─► turns of vswitches ─────┘
+//! ```
+
+mod calendar;
+mod fair;
+mod meter;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use meter::{Mark, Meter, Terms};
+pub use time::{PerByte, Ticks, ticks};
+
+use calendar::Calendar;
+use dataplane_api::port_share::{PortShare, Standing};
+use dataplane_api::{DropReason, Nanos};
+use fair::Fair;
+use slab::Slab;
+use std::collections::VecDeque;
+use time::{after, later};
+
+/// What can wait for a port.
+pub trait Queued {
+    /// Bytes of wire: framing, preamble and gap included.
+    fn len(&self) -> u32;
+    /// Index of the vswitch it belongs to.
+    fn vswitch(&self) -> u16;
+}
+
+/// In which order a packet leaves its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// In profile of a lease.
+    Guaranteed,
+    /// Above it, by weight.
+    Priority,
+    /// What is left.
+    Free,
+}
+
+/// Sizes of what waits for one port on one worker; all memory is taken from them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Frames in all.
+    pub frames: usize,
+    /// Of those, kept for what is guaranteed.
+    pub guaranteed_frames: usize,
+    /// Free frames of one vswitch.
+    pub vswitch_frames: u32,
+    /// Vswitches there can be.
+    pub vswitches: usize,
+}
+
+/// What a port can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes of wire a second that are sold, at least [`PerByte::RATE_MIN`].
+    pub rate: u64,
+    /// Bytes of wire of its longest frame.
+    pub longest: u32,
+    /// Sum of the guarantees on it that this worker sends, and of all: bytes a second.
+    pub guaranteed: (u64, u64),
+}
+
+/// A slot of the calendar of deadlines: 1.024 µs.
+const DEADLINE_SLOT_BITS: u32 = 18;
+/// And so many of them, 268 ms: longer than any deadline as long as bursts are admitted to 25 ms of the port's rate.
+const DEADLINE_SLOTS: usize = 1 << 18;
+/// A slot of the calendar of shares, in time at the lease's own weight: 65.5 µs.
+const SHARE_SLOT_BITS: u32 = 24;
+/// And so many of them: 537 ms.
+const SHARE_SLOTS: usize = 1 << 13;
+/// Farthest that a priority packet may lie ahead.
+const SHARE_HORIZON: Ticks = ((SHARE_SLOTS as u64) - 2) << SHARE_SLOT_BITS;
+/// Deadlines are as near as this even if the lease's own rate is slow: what 375 000 bytes take, 300 µs at 10 Gb/s.
+const NEAR_BYTES: u64 = 375_000;
+/// What is handed to the NIC ahead of the wire.
+const RING: Ticks = 20_000 << 8;
+/// The same where workers share a port, for each of them.
+const RING_SHARED: Ticks = 5_000 << 8;
+/// Priority and free packets that wait: so much of the port's time.
+const PRIORITY_TIME: Ticks = 25_000_000 << 8;
+const FREE_TIME: Ticks = 5_000_000 << 8;
+/// A lease's part of the priority buffer, at its own weight.
+const LEASE_TIME: Ticks = 60_000_000 << 8;
+/// Between two looks at the other workers.
+const STANDING_INTERVAL: Ticks = 1_000_000 << 8;
+/// How far a worker's priority packets may run ahead of the others', in slots: 8 ms.
+const AHEAD_SLOTS: u64 = 122;
+/// Free packets that leave in the order they came, before turns begin: a burst.
+const FRONT_FRAMES: usize = dataplane_api::limits::BURST_MAX;
+
+/// A capacity, as a packet needs it.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    byte: PerByte,
+    /// What a byte takes of the part that is never guaranteed.
+    spare: PerByte,
+    /// What a byte takes of this worker's part of the guarantees.
+    own: PerByte,
+    near: Ticks,
+    longest: u64,
+    priority_bytes: u64,
+    free_bytes: u64,
+}
+
+impl Pace {
+    fn new(capacity: Capacity) -> Self {
+        let Capacity { rate, longest, guaranteed: (own, all) } = capacity;
+        let byte = PerByte::at(rate);
+        let part = |rate: u64| {
+            let part = u128::from(rate) * u128::from(own.min(all)) / u128::from(all.max(1));
+            if all == 0 { rate } else { u64::try_from(part).unwrap_or(rate) }
+        };
+        Self {
+            byte,
+            // At most nine tenths are sold as guarantees (ARCHITECTURE.md, η).
+            spare: PerByte::at(part(rate / 10)),
+            own: PerByte::at(part(rate)),
+            near: byte.times(NEAR_BYTES),
+            longest: longest.into(),
+            priority_bytes: byte.bytes_in(PRIORITY_TIME),
+            free_bytes: byte.bytes_in(FREE_TIME),
+        }
+    }
+}
+
+/// What waits for one port on one worker.
+#[derive(Debug)]
+pub struct Schedule<E> {
+    room: Room,
+    slab: Slab<E>,
+    guaranteed: Calendar,
+    priority: Calendar,
+    /// Slot of the calendar of shares that was served last: its own time.
+    served: u64,
+    free: Fair,
+    /// Free packets whose turn comes before all that is in `free`.
+    front: VecDeque<E>,
+    front_bytes: u64,
+    /// Free frames of each vswitch.
+    by_vswitch: Box<[u32]>,
+    pace: Option<Pace>,
+    share: Option<Box<dyn PortShare>>,
+    others: Standing,
+    told: Ticks,
+    now: Ticks,
+    /// When the port will have sent what it was given.
+    clock: Ticks,
+    /// The same of this worker's guaranteed packets, at its own part of the rate.
+    own_clock: Ticks,
+    /// Time of what was taken since the shared clock was charged.
+    taken: Ticks,
+}
+
+impl<E: Queued> Schedule<E> {
+    /// An empty one for a port without a capacity: what is there leaves at once.
+    #[must_use]
+    pub fn new(room: Room) -> Self {
+        Self {
+            room,
+            slab: Slab::new(room.frames),
+            guaranteed: Calendar::new(DEADLINE_SLOTS),
+            priority: Calendar::new(SHARE_SLOTS),
+            served: 0,
+            free: Fair::new(room.vswitches, u16::MAX.into()),
+            front: VecDeque::with_capacity(FRONT_FRAMES),
+            front_bytes: 0,
+            by_vswitch: vec![0; room.vswitches].into(),
+            pace: None,
+            share: None,
+            others: Standing::default(),
+            told: 0,
+            now: 0,
+            clock: 0,
+            own_clock: 0,
+            taken: 0,
+        }
+    }
+
+    /// What the port is sold as from now on; `None`: it is not, nothing holds packets back, and nothing is guaranteed.
+    pub fn set_capacity(&mut self, capacity: Option<Capacity>) {
+        self.pace = capacity.map(Pace::new);
+    }
+
+    /// Other workers send on the port too.
+    pub fn set_share(&mut self, share: Option<Box<dyn PortShare>>) {
+        self.share = share;
+    }
+
+    /// Packets that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len() + self.front.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that wait, by [`Class`].
+    #[must_use]
+    pub fn bytes(&self) -> [u64; 3] {
+        [self.guaranteed.bytes(), self.priority.bytes(), self.free.bytes() + self.front_bytes]
+    }
+
+    /// Puts a packet in its place, by what the meter of its egress vif says.
+    ///
+    /// # Errors
+    /// Why there is no room, with the packet.
+    #[inline]
+    pub fn push(&mut self, now: Nanos, meter: &mut Meter, item: E) -> Result<Class, (DropReason, E)> {
+        if !meter.is_leased() {
+            return self.push_free(item).map(|()| Class::Free);
+        }
+        let (now, len) = (ticks(now), u64::from(item.len()));
+        match meter.mark(now, len) {
+            Mark::Guaranteed { start, finish } => {
+                let Some(pace) = &self.pace else {
+                    return self.push_free(item).map(|()| Class::Free);
+                };
+                if meter.must_follow(self.served << SHARE_SLOT_BITS) {
+                    return self.push_priority(meter, item).map(|()| Class::Priority);
+                }
+                let waiting = self.guaranteed.bytes() + len;
+                let near = pace.near.max(pace.spare.times(waiting));
+                let due = start.wrapping_add(near.min(finish.wrapping_sub(start)));
+                let slot = due >> DEADLINE_SLOT_BITS;
+                match self.guaranteed.push(&mut self.slab, slot, item) {
+                    Ok(()) => Ok(Class::Guaranteed),
+                    Err(item) => {
+                        meter.take_back(len);
+                        Err((DropReason::QueueFull, item))
+                    }
+                }
+            }
+            Mark::Priority => self.push_priority(meter, item).map(|()| Class::Priority),
+            Mark::Free => self.push_free(item).map(|()| Class::Free),
+        }
+    }
+
+    /// Source: CLOUD-ISP.md §3.5 R3.
+    fn push_priority(&mut self, meter: &mut Meter, item: E) -> Result<(), (DropReason, E)> {
+        let Some(pace) = &self.pace else { return self.push_free(item) };
+        if self.slab.room() <= self.room.guaranteed_frames {
+            return Err((DropReason::QueueFull, item));
+        }
+        if self.priority.is_empty() {
+            // Who comes back does not start with what the others have had meanwhile.
+            self.served = self.served.max(self.others.served.unwrap_or(0));
+        }
+        let served = self.served << SHARE_SLOT_BITS;
+        let weight = meter.weight();
+        // A tag out of reach is one of long ago, before the time wrapped.
+        let ahead = u64::try_from(after(meter.tag, served)).unwrap_or(0);
+        let ahead = if ahead <= SHARE_HORIZON { ahead } else { 0 };
+        let tag = ahead + weight.times(item.len().into());
+        let used = self.priority.bytes() + self.others.bytes;
+        let left = pace.byte.times(pace.priority_bytes.saturating_sub(used));
+        let most = weight.times(12 * pace.longest).max(LEASE_TIME).min(4 * left);
+        let most = most.max(weight.times(2 * pace.longest)).min(SHARE_HORIZON);
+        // The only packet of a lease has its place, however slow the lease.
+        if tag > most && ahead > 0 {
+            return Err((DropReason::PriorityFull, item));
+        }
+        let tag = served.wrapping_add(tag.min(SHARE_HORIZON));
+        let full = |item| (DropReason::QueueFull, item);
+        self.priority.push(&mut self.slab, tag >> SHARE_SLOT_BITS, item).map_err(full)?;
+        meter.tag = tag;
+        Ok(())
+    }
+
+    /// Puts a packet without any claim in its place.
+    ///
+    /// # Errors
+    /// Why there is no room, with the packet.
+    #[inline]
+    pub fn push_free(&mut self, item: E) -> Result<(), (DropReason, E)> {
+        let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) else {
+            return Err((DropReason::QueueFull, item));
+        };
+        if *frames >= self.room.vswitch_frames {
+            return Err((DropReason::QueueShare, item));
+        }
+        if self.free.is_empty() && self.front.len() < FRONT_FRAMES {
+            *frames += 1;
+            self.front_bytes += u64::from(item.len());
+            self.front.push_back(item);
+            return Ok(());
+        }
+        self.push_turns(item)
+    }
+
+    fn push_turns(&mut self, item: E) -> Result<(), (DropReason, E)> {
+        if self.slab.room() <= self.room.guaranteed_frames {
+            return Err((DropReason::QueueFull, item));
+        }
+        if let Some(pace) = &self.pace {
+            // Each vswitch may have as much as is left: those that want more than others run out of it first.
+            let left = pace.free_bytes.saturating_sub(self.free.bytes());
+            if self.free.bytes_of(item.vswitch()) > left.max(2 * pace.longest) {
+                return Err((DropReason::QueueShare, item));
+            }
+            if left == 0 {
+                return Err((DropReason::QueueFull, item));
+            }
+        }
+        let vswitch = usize::from(item.vswitch());
+        self.free.push(&mut self.slab, item).map_err(|item| (DropReason::QueueFull, item))?;
+        if let Some(frames) = self.by_vswitch.get_mut(vswitch) {
+            *frames += 1;
+        }
+        Ok(())
+    }
+
+    /// Begins to take packets at `now`; [`Self::end`] ends it.
+    pub fn begin(&mut self, now: Nanos) {
+        self.now = ticks(now);
+        let Some(share) = &self.share else { return };
+        self.clock = share.clock();
+        if after(self.now, self.told) >= STANDING_INTERVAL.cast_signed() {
+            let served = (!self.priority.is_empty()).then_some(self.served);
+            share.tell(Standing { served, bytes: self.priority.bytes() });
+            (self.others, self.told) = (share.others(), self.now);
+        }
+    }
+
+    /// Takes the packet whose turn it is, if it is time.
+    #[inline]
+    pub fn pop(&mut self) -> Option<(Class, E)> {
+        let Some(pace) = self.pace else { return self.pop_any() };
+        let ring = if self.share.is_some() { RING_SHARED } else { RING };
+        let ahead = after(self.clock, self.now);
+        let open = ahead <= ring.cast_signed();
+        if !self.guaranteed.is_empty() {
+            if open {
+                return self.pop_guaranteed(pace);
+            }
+            if self.share.is_some() && after(self.own_clock, self.now) <= ring.cast_signed() {
+                let taken = self.pop_guaranteed(pace)?;
+                let time = pace.own.times(taken.1.len().into());
+                self.own_clock = later(self.own_clock, self.now).wrapping_add(time);
+                return Some(taken);
+            }
+        }
+        if !open {
+            return None;
+        }
+        let idle = ahead <= 0;
+        if !self.priority.is_empty() {
+            let behind = self.others.served.is_none_or(|least| self.served <= least + AHEAD_SLOTS);
+            if !behind && !idle {
+                return None;
+            }
+            let (slot, item) = self.priority.pop(&mut self.slab)?;
+            self.served = slot;
+            self.charge(pace, &item);
+            return Some((Class::Priority, item));
+        }
+        if self.others.served.is_some() && !idle {
+            return None;
+        }
+        let item = self.pop_free()?;
+        self.charge(pace, &item);
+        Some((Class::Free, item))
+    }
+
+    /// Takes any packet, whether it is time or not: the port is down, or has no capacity.
+    pub fn pop_any(&mut self) -> Option<(Class, E)> {
+        if let Some((_, item)) = self.guaranteed.pop(&mut self.slab) {
+            return Some((Class::Guaranteed, item));
+        }
+        if let Some((slot, item)) = self.priority.pop(&mut self.slab) {
+            self.served = slot;
+            return Some((Class::Priority, item));
+        }
+        self.pop_free().map(|item| (Class::Free, item))
+    }
+
+    /// Ends a turn: what was taken is on its way.
+    pub fn end(&mut self) {
+        if let Some(share) = &self.share
+            && self.taken > 0
+        {
+            self.clock = share.charge(self.now, self.taken);
+            self.taken = 0;
+        }
+    }
+
+    fn pop_guaranteed(&mut self, pace: Pace) -> Option<(Class, E)> {
+        let (_, item) = self.guaranteed.pop(&mut self.slab)?;
+        self.charge(pace, &item);
+        Some((Class::Guaranteed, item))
+    }
+
+    #[inline]
+    fn pop_free(&mut self) -> Option<E> {
+        let item = match self.front.pop_front() {
+            Some(item) => {
+                self.front_bytes -= u64::from(item.len());
+                item
+            }
+            None => self.free.pop(&mut self.slab)?,
+        };
+        if let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) {
+            *frames -= 1;
+        }
+        Some(item)
+    }
+
+    #[inline]
+    fn charge(&mut self, pace: Pace, item: &E) {
+        let time = pace.byte.times(item.len().into());
+        self.clock = later(self.clock, self.now).wrapping_add(time);
+        self.taken += time;
+    }
+}

@@ -1,4 +1,4 @@
-//! All that two threads share: publication of rules, hand-off rings, wakers, counters.
+//! All that two threads share: publication of rules, hand-off rings, wakers, counters, a port's clock.
 //!
 //! ```text
 //! management ──publish──► worker ◄──hand_off──► worker
@@ -10,6 +10,7 @@
 
 pub mod counters;
 pub mod hand_off;
+pub mod port_share;
 pub mod publish;
 pub mod waker;
 

@@ -2,7 +2,8 @@
 #![allow(clippy::tests_outside_test_module, reason = "an integration test is one")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use dataplane_sync::{publish, waker};
+use dataplane_api::port_share::{PortShare, Standing};
+use dataplane_sync::{port_share, publish, waker};
 #[cfg(loom)]
 use loom::{
     sync::{
@@ -96,5 +97,30 @@ fn no_wake_up_is_lost() {
         sender.join().unwrap();
         assert!(!sleeps || bell.load(Ordering::SeqCst), "asleep for ever with an item in the ring");
         sleeper.awake();
+    });
+}
+
+#[test]
+fn no_two_workers_are_given_the_same_time_of_a_port() {
+    model(|| {
+        let mut shares = port_share::shares(2);
+        let other = shares.pop().unwrap();
+        let own = shares.pop().unwrap();
+        let other = thread::spawn(move || {
+            other.tell(Standing { served: Some(3), bytes: 30 });
+            // When it was given, and how long it takes.
+            [(12, 5), (13, 4)].map(|(now, time)| (now, time, other.charge(now, time)))
+        });
+        let charges = [(10, 7), (11, 2)].map(|(now, time)| (now, time, own.charge(now, time)));
+        let mut all: Vec<_> = other.join().unwrap().into_iter().chain(charges).collect();
+        all.sort_by_key(|(_, _, end)| *end);
+        let mut busy_until = 0;
+        for (now, time, end) in all {
+            assert!(end - time >= now, "sent before it was there");
+            assert!(end - time >= busy_until, "two at the same time");
+            busy_until = end;
+        }
+        assert_eq!(own.clock(), busy_until);
+        assert_eq!(own.others(), Standing { served: Some(3), bytes: 30 });
     });
 }

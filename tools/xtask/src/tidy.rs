@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dataplane-node",
         ],
     ),
+    ("control-domain", &["dataplane-api"]),
     ("benches", ANY),
     ("fuzz-targets", ANY),
     ("lab", &[]),
@@ -46,6 +47,7 @@ const ANY: &[&str] = &[
     "dataplane-engine",
     "dataplane-node",
     "dataplane-daemon",
+    "control-domain",
     "benches",
     "fuzz-targets",
     "lab",
@@ -91,7 +93,7 @@ struct Source {
 fn sources(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders: Vec<PathBuf> =
-        ["dataplane", "benches", "tools"].map(|folder| root.join(folder)).to_vec();
+        ["dataplane", "control", "benches", "tools"].map(|folder| root.join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
             let path = entry?.path();

@@ -29,6 +29,7 @@ impl Pipeline {
         let config = EngineConfig {
             layout,
             queue_frames: 1024,
+            guaranteed_frames: 8,
             vswitch_frames: 1024,
             punts_per_second: 0,
             punt_burst: 0,
@@ -60,6 +61,7 @@ impl Pipeline {
                 self.engine.transmit(
                     rules,
                     hops,
+                    1,
                     port,
                     BURST_MAX,
                     &mut burst,
@@ -76,6 +78,7 @@ impl Pipeline {
                 self.engine.transmit(
                     rules,
                     hops,
+                    1,
                     port,
                     BURST_MAX,
                     &mut burst,

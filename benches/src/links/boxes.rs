@@ -120,7 +120,7 @@ fn spec(side: Side, keys: &Keys, handshake: Handshake, flooded: bool) -> Spec {
         listens: if flooded { vec![listen(vswitch)] } else { Vec::new() },
         ..VswitchSpec::default()
     });
-    Spec { generation: Generation(1), vswitches: vswitches.collect(), cables: Vec::new() }
+    Spec { generation: Generation(1), vswitches: vswitches.collect(), ..Spec::default() }
 }
 
 /// Strangers may call at the port of the flood.

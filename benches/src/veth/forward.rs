@@ -191,6 +191,7 @@ impl<'a, 'm> Switching<'a, 'm> {
         let config = EngineConfig {
             layout,
             queue_frames: 1024,
+            guaranteed_frames: 8,
             vswitch_frames: 1024,
             punts_per_second: 0,
             punt_burst: 0,
@@ -253,7 +254,16 @@ impl<'a, 'm> Switching<'a, 'm> {
                     break;
                 }
                 let (hops, sending) = (&self.next_hops, &mut self.sending);
-                self.engine.transmit(rules, hops, id, room, sending, &mut self.out, &mut NoTap);
+                self.engine.transmit(
+                    rules,
+                    hops,
+                    now,
+                    id,
+                    room,
+                    sending,
+                    &mut self.out,
+                    &mut NoTap,
+                );
                 settle(&mut self.out, &mut ports.pool);
                 sending.iter().for_each(&mut see);
                 round.frames += port.transmit(&mut self.sending);

@@ -97,6 +97,8 @@ reasons! {
     QueueFull = "queue_full",
     /// The vswitch has used up its share of queued frames.
     QueueShare = "queue_share",
+    /// Above the ceiling of its lease.
+    Ceiling = "ceiling",
     /// The lease has as much waiting above its guarantee as it may.
     PriorityFull = "priority_full",
     /// The link was removed while the packet waited.

@@ -19,8 +19,8 @@ pub use drop_reason::DropReason;
 pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
 pub use link_address::LinkAddress;
 pub use spec::{
-    BeaconMode, CableEnd, CableSpec, Handshake, LearnedVif, LinkSpec, ListenSpec, LoginSpec,
-    MacAddress, NodeSpec, Role, RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifSpec,
-    VswitchSpec,
+    BeaconMode, CableSpec, CapacitySpec, Direction, Handshake, LearnedVif, LeaseSpec, LinkSpec,
+    ListenSpec, LoginSpec, MacAddress, NodeSpec, Role, RouteServerSpec, SchemeSpec, Secret,
+    Session, Spec, VifName, VifSpec, VswitchSpec,
 };
 pub use status::Status;

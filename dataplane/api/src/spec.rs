@@ -21,6 +21,12 @@ pub struct Spec {
     /// Cables between vswitches of this box. Listing both ends is the consent of both.
     #[serde(default, rename = "cable")]
     pub cables: Vec<CableSpec>,
+    /// What ports are sold as; without it a port has no leases, and sends as fast as it can.
+    #[serde(default, rename = "capacity")]
+    pub capacities: Vec<CapacitySpec>,
+    /// Leases that run, and those to come.
+    #[serde(default, rename = "lease")]
+    pub leases: Vec<LeaseSpec>,
 }
 
 impl Spec {
@@ -345,10 +351,10 @@ pub enum Handshake {
     Noise,
 }
 
-/// One end of a cable.
+/// A vif, by the names that a spec gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CableEnd {
+pub struct VifName {
     /// Name of the vswitch.
     pub vswitch: String,
     /// Number of its vif, one without a link.
@@ -360,9 +366,66 @@ pub struct CableEnd {
 #[serde(deny_unknown_fields)]
 pub struct CableSpec {
     /// One end.
-    pub a: CableEnd,
+    pub a: VifName,
     /// The other.
-    pub b: CableEnd,
+    pub b: VifName,
+}
+
+/// What a port is sold as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapacitySpec {
+    /// Name of the port.
+    pub port: String,
+    /// Most that is sent, bytes of wire a second (preamble, gap and check sequence included). What is behind the port
+    /// may be slower than the port.
+    pub rate: u64,
+}
+
+/// Which way packets go.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Out of the box: decides in which order packets leave.
+    #[default]
+    Out,
+    /// Into it: decides whose packets are shed first when the box is short of time.
+    In,
+}
+
+/// The right to a rate on one port. Source: ARCHITECTURE.md, "Leases, priority, free".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseSpec {
+    /// Unique; its receipts and counters go by it.
+    pub id: u32,
+    /// Whose packets it is for: vifs of one port. A vif has at most one lease in each direction at a time.
+    pub vifs: Vec<VifName>,
+    /// Which way.
+    #[serde(default)]
+    pub direction: Direction,
+    /// Guaranteed, bytes of wire a second.
+    pub rate: u64,
+    /// How much of that at once, bytes; `None`: the larger of 6 of the longest frames and 5 ms at the rate.
+    #[serde(default)]
+    pub burst: Option<u64>,
+    /// Weight in what guarantees leave over, bytes a second; `None`: the rate. 0: what is above the guarantee is free.
+    #[serde(default)]
+    pub weight: Option<u64>,
+    /// Most that leaves at all, bytes of wire a second.
+    #[serde(default)]
+    pub ceiling: Option<u64>,
+    /// Packets leave in the order they came, whatever they are to the lease.
+    #[serde(default)]
+    pub preserve_order: bool,
+    /// Unix milliseconds from which on it holds; `None`: always has.
+    #[serde(default)]
+    pub start: Option<u64>,
+    /// Unix milliseconds from which on it does not; `None`: never.
+    #[serde(default)]
+    pub end: Option<u64>,
 }
 
 /// Text that is not a MAC address.

@@ -12,13 +12,19 @@ pub fn now() -> Nanos {
     time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
 }
 
-/// Milliseconds since 1970 by the wall clock.
+/// Nanoseconds since 1970 by the wall clock.
 #[must_use]
-pub fn wall_ms() -> u64 {
+pub(crate) fn wall_nanos() -> u64 {
     // As above; before 1970 it is 1970.
     let Ok(time) = clock_gettime(ClockId::CLOCK_REALTIME) else { return 0 };
     let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
-    seconds.unwrap_or(0) * 1000 + nanos.unwrap_or(0) / 1_000_000
+    seconds.unwrap_or(0).wrapping_mul(1_000_000_000).wrapping_add(nanos.unwrap_or(0))
+}
+
+/// Milliseconds since 1970 by the wall clock.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    wall_nanos() / 1_000_000
 }
 
 /// Seconds since 1970 by the wall clock: for what must mean something after a restart.

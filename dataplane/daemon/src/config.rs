@@ -1,6 +1,6 @@
 //! What the configuration file says. Every setting, its unit and its default: `switchyard.example.toml`.
 
-use dataplane_api::{CableSpec, Generation, Spec, VswitchSpec};
+use dataplane_api::{CableSpec, CapacitySpec, Generation, LeaseSpec, Spec, VswitchSpec};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,12 @@ pub struct Config {
     /// Cables of the spec in this file.
     #[serde(rename = "cable")]
     pub cables: Vec<CableSpec>,
+    /// What ports are sold as, in the spec in this file.
+    #[serde(rename = "capacity")]
+    pub capacities: Vec<CapacitySpec>,
+    /// Leases of the spec in this file.
+    #[serde(rename = "lease")]
+    pub leases: Vec<LeaseSpec>,
 }
 
 /// Files and times of the process.
@@ -79,7 +85,9 @@ pub struct Limits {
     pub vifs: usize,
     /// Frames that one worker may have waiting for one port.
     pub queue_frames: usize,
-    /// Of those, frames of one vswitch.
+    /// Of those, kept for what leases guarantee, and for what the box itself sends.
+    pub guaranteed_frames: usize,
+    /// Frames without a lease that one vswitch may have waiting for one port.
     pub vswitch_frames: u32,
     /// Frames on their way from one worker to another, for each of the two classes.
     pub hand_off_frames: usize,
@@ -184,6 +192,7 @@ impl Default for Limits {
             vswitches: VSWITCHES_MAX,
             vifs: VIFS_MAX,
             queue_frames: 2048,
+            guaranteed_frames: 256,
             vswitch_frames: 1024,
             hand_off_frames: 1024,
             punt_frames: 256,
@@ -257,6 +266,8 @@ impl Config {
             generation: self.generation,
             vswitches: self.vswitches.clone(),
             cables: self.cables.clone(),
+            capacities: self.capacities.clone(),
+            leases: self.leases.clone(),
         })
     }
 }

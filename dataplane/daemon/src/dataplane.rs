@@ -1,5 +1,6 @@
 //! The running process: built from a plan, served by the calling thread, stopped by a signal or a handle.
 
+use crate::box_clock::BoxClock;
 use crate::config::Config;
 use crate::counters::SharedCounters;
 use crate::keys::KeyStore;
@@ -19,7 +20,7 @@ use crate::vlan_tags;
 use anyhow::Context;
 use dataplane_api::Spec;
 use dataplane_api::protocol::{Reply, Request};
-use engine::{Compiler, PortFacts, Rules};
+use engine::{Compiler, Leases, PortFacts, Rules};
 use io::{Pool, Umem, UmemConfig};
 use mio::{Events, Interest, Poll};
 use nix::sys::signal::Signal;
@@ -187,8 +188,16 @@ impl Dataplane {
         });
         let mut resolver = Resolver::open(devices.collect(), poll.registry());
         let next_hops = resolver.adopt(&first.rules, crate::clock::now());
+        let now = crate::clock::now();
+        let box_clock = BoxClock::new(now, crate::clock::wall_nanos());
+        let leases = Leases::at(&first.rules, box_clock.unix_ms(now), 1);
+        let leases_due = first
+            .rules
+            .leases_change_after(box_clock.unix_ms(now))
+            .map(|unix_ms| box_clock.monotonic(unix_ms));
         let tables = Tables {
             rules: Arc::new(first.rules),
+            leases: Arc::new(leases),
             next_hops,
             ports_up,
             identities: Arc::new(identities),
@@ -218,6 +227,8 @@ impl Dataplane {
                 edition: tables.rules.edition(),
             }]),
             tables,
+            box_clock,
+            leases_due,
             resolver,
             publisher,
             wakers: threads.wakers.clone(),
@@ -259,7 +270,9 @@ impl Dataplane {
         let mut events = Events::with_capacity(256);
         let mut tended = crate::clock::now();
         while !self.stop_asked.load(Ordering::Relaxed) {
-            match self.poll.poll(&mut events, Some(TEND_INTERVAL)) {
+            let due = self.manager.leases_due.unwrap_or(u64::MAX);
+            let wait = Duration::from_nanos(due.saturating_sub(crate::clock::now()));
+            match self.poll.poll(&mut events, Some(wait.min(TEND_INTERVAL))) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 other => other.context("wait for the management socket")?,
             }
@@ -276,6 +289,9 @@ impl Dataplane {
                 self.manager.follow_next_hops();
             }
             let now = crate::clock::now();
+            if due <= now {
+                self.manager.follow_leases();
+            }
             let passed = Duration::from_nanos(now - tended);
             if passed >= TEND_INTERVAL {
                 tended = now;

@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod box_clock;
 pub mod check;
 pub mod client;
 pub mod clock;

@@ -1,5 +1,6 @@
 //! The management thread's state: the spec in force and everything that follows from it.
 
+use crate::box_clock::{BoxClock, Look};
 use crate::clock;
 use crate::counters::SharedCounters;
 use crate::keys::{self, Identities, KeyStore};
@@ -20,7 +21,7 @@ use dataplane_api::{
     Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
     VifSpec, VswitchId,
 };
-use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
+use engine::{Compiler, Leases, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
@@ -49,6 +50,10 @@ pub(crate) struct Manager {
     pub(crate) counters: SharedCounters,
     pub(crate) spec: Spec,
     pub(crate) tables: Tables,
+    /// What leases go by.
+    pub(crate) box_clock: BoxClock,
+    /// When other leases hold, which [`Manager::follow_leases`] sees to; `None`: these hold for good.
+    pub(crate) leases_due: Option<Nanos>,
     /// Follows what next hops of UDP links depend on.
     pub(crate) resolver: Resolver,
     pub(crate) publisher: Publisher<Tables>,
@@ -145,8 +150,37 @@ impl Manager {
         // With the rules and not after them: an id may stand for another link now.
         self.tables.next_hops = self.resolver.adopt(&rules, clock::now());
         self.tables.rules = Arc::new(rules);
+        self.choose_leases();
         self.publish();
         self.filters_until = self.versions.back().map(|version| version.number);
+    }
+
+    /// Lets those leases hold whose time it is.
+    fn choose_leases(&mut self) {
+        let now = self.box_clock.unix_ms(clock::now());
+        let rules = &self.tables.rules;
+        let due = rules.leases_change_after(now);
+        self.leases_due = due.map(|unix_ms| self.box_clock.monotonic(unix_ms));
+        let edition = self.tables.leases.edition() + 1;
+        self.tables.leases = Arc::new(Leases::at(rules, now, edition));
+    }
+
+    /// Starts and ends leases, and follows the clock they go by.
+    pub(crate) fn follow_leases(&mut self) {
+        let now = clock::now();
+        match self.box_clock.follow(now, clock::wall_nanos()) {
+            Look::Steady => {}
+            Look::Stepped(off) => self.notice(format!(
+                "the system's clock was set {} s away from the time that leases go by: they run on by that time; \
+                 restart the dataplane if the clock is right now",
+                off / 1_000_000_000
+            )),
+            Look::Back => self.notice("the system's clock agrees with the time of leases again".into()),
+        }
+        if self.leases_due.is_some_and(|due| due <= now) {
+            self.choose_leases();
+            self.publish();
+        }
     }
 
     /// Forgets learned vifs that the rules left out: the spec gave their place to another.
@@ -298,6 +332,7 @@ impl Manager {
     /// What is due a few times a second: ports that went up or down, filters and ids that nobody needs any more.
     pub(crate) fn tend(&mut self) {
         self.look_at_ports();
+        self.follow_leases();
         self.follow_next_hops();
         if clock::now() >= self.devices_due {
             self.devices_due = clock::now() + DEVICES_INTERVAL;

@@ -233,6 +233,13 @@ fn check_limits(config: &Config) -> Result<(), PlanError> {
             });
         }
     }
+    if limits.guaranteed_frames >= limits.queue_frames {
+        return Err(PlanError::Setting {
+            setting: "limits.guaranteed_frames".into(),
+            found: limits.guaranteed_frames.to_string(),
+            expected: "less than limits.queue_frames",
+        });
+    }
     for (at, port) in config.ports.iter().enumerate() {
         if config.ports[..at].iter().any(|other| other.name == port.name) {
             return Err(PlanError::PortTwice(port.name.clone()));
@@ -391,7 +398,9 @@ fn frames_needed(config: &Config, ports: &[PortPlan], workers: usize) -> usize {
     let queue = |port: &Port| 2 * port.rx_entries as usize + port.tx_pending;
     let rings: usize = ports.iter().map(|port| port.queues.len() * queue(&port.config)).sum();
     let limits = &config.limits;
-    let queued: usize = ports.iter().map(|port| limits.queue_frames * workers_of(port).len()).sum();
+    // A burst beside them leaves in the order it came.
+    let queue_frames = limits.queue_frames + BURST_MAX;
+    let queued: usize = ports.iter().map(|port| queue_frames * workers_of(port).len()).sum();
     let hand_offs = 2 * limits.hand_off_frames * workers * (workers - 1);
     let slow_path = SLOW_PATH_FRAMES + 2 * limits.punt_frames * workers;
     (rings + queued + hand_offs + slow_path + workers * (WORKER_FRAMES + 2 * BURST_MAX))

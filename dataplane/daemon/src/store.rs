@@ -200,12 +200,12 @@ fn checksum(header: &[u8], body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataplane_api::{CableEnd, CableSpec, Generation};
+    use dataplane_api::{CableSpec, Generation, VifName};
 
     fn spec(generation: u64) -> Spec {
-        let end = |vswitch: &str| CableEnd { vswitch: vswitch.into(), vif: 4 };
+        let end = |vswitch: &str| VifName { vswitch: vswitch.into(), vif: 4 };
         let cables = vec![CableSpec { a: end("red"), b: end("blue") }];
-        Spec { generation: Generation(generation), vswitches: Vec::new(), cables }
+        Spec { generation: Generation(generation), cables, ..Spec::default() }
     }
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -2,7 +2,7 @@
 
 use crate::keys::Identities;
 use crate::taps::Watch;
-use engine::{NextHops, Rules};
+use engine::{Leases, NextHops, Rules};
 use std::sync::Arc;
 
 /// Adopted between bursts, whole.
@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(crate) struct Tables {
     /// The spec, compiled.
     pub(crate) rules: Arc<Rules>,
+    /// The leases that hold.
+    pub(crate) leases: Arc<Leases>,
     /// Next hops of UDP links.
     pub(crate) next_hops: Arc<NextHops>,
     /// By port id: whether the device is up.

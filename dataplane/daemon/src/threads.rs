@@ -181,6 +181,7 @@ fn engine_config(plan: &Plan) -> EngineConfig {
     EngineConfig {
         layout: plan.layout,
         queue_frames: plan.limits.queue_frames,
+        guaranteed_frames: plan.limits.guaranteed_frames,
         vswitch_frames: plan.limits.vswitch_frames,
         punts_per_second: plan.limits.punts_per_second,
         punt_burst: plan.limits.punt_burst,

@@ -74,8 +74,6 @@ struct Path {
     queues: Vec<Queue>,
     /// Ports with a queue here, and the first of those queues: what goes out of the port leaves by it.
     tx: Vec<(PortId, usize)>,
-    /// By place in `tx`: frames that were queued under older tables and still wait.
-    older: Vec<usize>,
     pool: Pool<'static>,
     pool_high: usize,
     depot: Arc<Depot<'static>>,
@@ -129,7 +127,6 @@ impl Worker {
             path: Path {
                 engine: Engine::new(parts.id, parts.config, parts.bank),
                 queues: parts.queues,
-                older: vec![0; tx.len()],
                 tx,
                 pool: parts.pool,
                 pool_high,
@@ -183,7 +180,7 @@ impl Worker {
         loop {
             let now = clock::now();
             let moved = path.exchange(tables, now, &mut NoTap, &mut |_| 0)
-                + path.transmit(tables, &mut NoTap, &mut |_| 0);
+                + path.transmit(tables, now, &mut NoTap, &mut |_| 0);
             let waiting = path.engine.frames_held()
                 + path.queues.iter().map(|queue| queue.io.pending()).sum::<usize>();
             if now >= deadline || moved == 0 && waiting == 0 {
@@ -206,20 +203,17 @@ impl Worker {
 }
 
 impl Passed {
-    /// After a round: says so once nothing of older tables waits. Queues are first in, first out.
+    /// After a round: says so once nothing of older tables waits. A version that comes meanwhile has its turn then.
     #[inline]
     fn look(&mut self, version: u64, path: &mut Path) {
-        if version != self.adopted {
+        if version != self.adopted && !self.waiting && path.engine.begin_turn() {
             self.adopted = version;
             self.waiting = true;
-            for (older, (port, _)) in path.older.iter_mut().zip(&path.tx) {
-                *older = path.engine.queued(*port);
-            }
         }
-        if self.waiting && path.older.iter().all(|older| *older == 0) {
+        if self.waiting && path.engine.older() == 0 {
             self.waiting = false;
             // Release: the management thread gives ids to something new after it saw this.
-            self.version.store(version, Ordering::Release);
+            self.version.store(self.adopted, Ordering::Release);
         }
     }
 }
@@ -233,12 +227,13 @@ impl Path {
         tap: &mut T,
         mut flush: impl FnMut(&mut T) -> u64,
     ) -> usize {
+        self.engine.adopt(&tables.leases, now);
         let received = self.receive(&tables.rules, now, tap, &mut flush);
         let exchanged = self.exchange(tables, now, tap, &mut flush);
         let make = |bytes: &[u8]| fill(&mut self.pool, bytes);
         self.engine.tend(&tables.rules, now, make, &mut self.out, tap);
         self.settle();
-        let sent = self.transmit(tables, tap, &mut flush);
+        let sent = self.transmit(tables, now, tap, &mut flush);
         received + exchanged + sent
     }
 
@@ -328,23 +323,21 @@ impl Path {
     fn transmit<T: Tap>(
         &mut self,
         tables: &Tables,
+        now: Nanos,
         tap: &mut T,
         flush: &mut impl FnMut(&mut T) -> u64,
     ) -> usize {
         let mut moved = 0;
         for index in 0..self.tx.len() {
             let (port, queue) = self.tx[index];
-            let before = self.engine.queued(port);
-            if before > 0 {
+            if self.engine.queued(port) > 0 {
                 if !tables.ports_up.get(port.index()).copied().unwrap_or(true) {
                     self.engine.drop_queued(Some(port), DropReason::PortDown, &mut self.out, tap);
                     self.settle();
                 } else {
-                    moved += self.transmit_port(tables, port, queue, tap);
+                    moved += self.transmit_port(tables, now, port, queue, tap);
                 }
                 self.lost(flush(tap));
-                self.older[index] =
-                    self.older[index].saturating_sub(before - self.engine.queued(port));
             }
             self.queues[queue].io.flush();
         }
@@ -354,6 +347,7 @@ impl Path {
     fn transmit_port<T: Tap>(
         &mut self,
         tables: &Tables,
+        now: Nanos,
         port: PortId,
         queue: usize,
         tap: &mut T,
@@ -368,6 +362,7 @@ impl Path {
             self.engine.transmit(
                 &tables.rules,
                 &tables.next_hops,
+                now,
                 port,
                 room,
                 &mut self.sending,
@@ -375,6 +370,10 @@ impl Path {
                 tap,
             );
             self.settle();
+            if self.sending.is_empty() {
+                // All that waits has to wait: the port was given what it is sold as.
+                return moved;
+            }
             moved += self.queues[queue].io.transmit(&mut self.sending);
             if !self.sending.is_empty() {
                 // The port took fewer than it said.

@@ -183,7 +183,7 @@ fn spec(generation: u64, links: &[(u16, MacAddress, Option<u16>)]) -> Spec {
         vifs: vifs.collect(),
         ..VswitchSpec::default()
     };
-    Spec { generation: Generation(generation), vswitches: vec![red], cables: Vec::new() }
+    Spec { generation: Generation(generation), vswitches: vec![red], ..Spec::default() }
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn spec(generation: u64, udp: &[u16]) -> Spec {
         vifs,
         ..VswitchSpec::default()
     };
-    Spec { generation: Generation(generation), vswitches: vec![vswitch], cables: Vec::new() }
+    Spec { generation: Generation(generation), vswitches: vec![vswitch], ..Spec::default() }
 }
 
 /// Waits until `done`, longer than any of this takes on a machine that is busy with others, and less than the 30 s after

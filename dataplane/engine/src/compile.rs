@@ -2,6 +2,7 @@
 
 mod build;
 mod draft;
+mod leases;
 
 use crate::ids::{Exhausted, StableIds};
 use crate::rules::Rules;
@@ -79,7 +80,8 @@ impl Compiler {
         let draft = Draft::new(spec, learned, ports)?;
         let mut ids = self.ids.clone();
         let edition = Edition { generation: spec.generation, number: self.edition + 1 };
-        let rules = build::build(&draft, ports, edition, &mut ids, self.seed)?;
+        let mut rules = build::build(&draft, ports, edition, &mut ids, self.seed)?;
+        leases::add(&mut rules, spec, ports)?;
         self.ids = ids;
         self.edition += 1;
         self.in_force = Some(spec.clone());

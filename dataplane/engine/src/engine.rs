@@ -5,9 +5,9 @@ mod ingress;
 mod pacing;
 
 use crate::Burst;
-use crate::admit::Class;
 use crate::count::Counts;
 
+use crate::leases::Leases;
 use crate::open::SealedBurst;
 use crate::outcome::{
     Arrival, HandOff, HandOffAt, Inject, Origin, Outcome, Punt, PuntKind, Stranger, Via,
@@ -15,6 +15,7 @@ use crate::outcome::{
 use crate::pace::Pacing;
 use crate::queue::Queues;
 use crate::rules::{NO_SLOT, Rules};
+use crate::schedule::Room;
 use crate::sessions::{SessionChange, SessionChangeKind, Sessions};
 use crate::tap::Tap;
 use crypt::aead::Aead;
@@ -31,7 +32,9 @@ pub struct EngineConfig {
     pub layout: Layout,
     /// Frames that may wait for one port.
     pub queue_frames: usize,
-    /// Of those, frames of one vswitch.
+    /// Of those, kept for what is guaranteed.
+    pub guaranteed_frames: usize,
+    /// Free frames of one vswitch that may wait for one port.
     pub vswitch_frames: u32,
     /// Control messages, and switch errors, that one ingress link may send to the slow path each second.
     pub punts_per_second: u32,
@@ -112,7 +115,7 @@ struct Scratch {
     /// Slot of the egress vif.
     egress: [u32; BURST_MAX],
     /// What policy and egress link say; meant where there is an egress.
-    admitted: [Result<Class, DropReason>; BURST_MAX],
+    admitted: [Result<(), DropReason>; BURST_MAX],
     /// As received; kept for the tap only.
     labels: [u64; BURST_MAX],
     /// Session packets of links with keys, and what became of them.
@@ -129,15 +132,22 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let EngineConfig {
             layout,
             queue_frames,
+            guaranteed_frames,
             vswitch_frames,
             punts_per_second,
             punt_burst,
             strangers_per_second,
         } = config;
+        let room = Room {
+            frames: queue_frames,
+            guaranteed_frames,
+            vswitch_frames,
+            vswitches: layout.vswitches,
+        };
         Self {
             worker,
             counts: Counts::new(bank, layout),
-            queues: Queues::new(layout.ports, layout.vswitches, queue_frames, vswitch_frames),
+            queues: Queues::new(layout.ports, layout.vifs, room),
             punts: Limit::new(punts_per_second, punt_burst),
             limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
             strangers: Limit::new(strangers_per_second, strangers_per_second / STRANGER_BURSTS),
@@ -150,7 +160,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 reasons: [DropReason::NotOurs; BURST_MAX],
                 ingress: [NO_SLOT; BURST_MAX],
                 egress: [NO_SLOT; BURST_MAX],
-                admitted: [Ok(Class::Free); BURST_MAX],
+                admitted: [Ok(()); BURST_MAX],
                 labels: [0; BURST_MAX],
                 sealed: SealedBurst::new(),
             },
@@ -210,7 +220,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 HandOffAt::Queue { origin, what } => {
                     call.origin = origin;
                     let to = (slot, record);
-                    self.queue(&mut call, packet, to, Class::Free, item.frame, what);
+                    self.queue(&mut call, packet, to, item.frame, what);
                     call.origin = Origin::Transit;
                 }
             }
@@ -259,7 +269,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     Some(to) if matches!(item.via, Via::Handshake { .. }) => {
                         self.leave_sealed(&mut call, packet, to, item.frame)
                     }
-                    Some(to) => self.leave(&mut call, packet, to, Class::Free, item.frame, 0),
+                    Some(to) => self.leave(&mut call, packet, to, item.frame, 0),
                     None => self.discard(
                         call.out,
                         call.tap,
@@ -279,6 +289,24 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             return self.is_read(rules, change.vif);
         }
         self.sessions.change(change, &mut out.news);
+    }
+
+    /// Takes over other leases, some vifs at a time. To be called every round.
+    #[inline]
+    pub fn adopt(&mut self, leases: &Leases, now: Nanos) {
+        self.queues.adopt(leases, self.worker.index(), now);
+    }
+
+    /// Begins to count anew what waits, unless some of what waited when this was done last waits still: says whether
+    /// it did. From then on [`Self::older`] tells how much is left of what waits now.
+    pub fn begin_turn(&mut self) -> bool {
+        self.queues.turn()
+    }
+
+    /// Frames in queues since before the turn began, and leases that are not taken over whole yet.
+    #[must_use]
+    pub fn older(&self) -> usize {
+        self.queues.older() + usize::from(self.queues.is_adopting())
     }
 
     /// Frames waiting for a port.
@@ -334,7 +362,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             None => 0..self.queues.ports(),
         };
         for _ in 0..BURST_MAX {
-            let queued = ports.clone().find_map(|port| self.queues.pop(port));
+            let queued = ports.clone().find_map(|port| self.queues.pop_any(port));
             let waiting = || self.pacing.pop().filter(|_| port.is_none());
             let Some(entry) = queued.or_else(waiting) else { return };
             let (vswitch, vif) = (entry.vswitch, entry.vif());

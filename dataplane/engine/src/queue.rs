@@ -1,8 +1,9 @@
-//! Queue: where packets wait for room on their port.
+//! Queue: where packets wait for their turn on their port.
 
-use crate::admit::Class;
-use dataplane_api::{DropReason, VifId, VswitchId};
-use std::collections::VecDeque;
+use crate::leases::Leases;
+use crate::rules::NO_SLOT;
+use crate::schedule::{Class, Mark, Meter, Queued, Room, Schedule, Terms, ticks};
+use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 
 /// A packet that waits.
 #[derive(Debug)]
@@ -10,10 +11,12 @@ pub(crate) struct Entry<F> {
     pub(crate) frame: F,
     /// Where the link's record was; checked against `vif` and `epoch` when it leaves.
     pub(crate) slot: u32,
-    pub(crate) vif: u16,
-    pub(crate) vswitch: VswitchId,
     /// For the tap.
     pub(crate) packet: u32,
+    pub(crate) vif: u16,
+    pub(crate) vswitch: VswitchId,
+    /// Set when it comes into a queue.
+    pub(crate) place: Place,
     pub(crate) epoch: u8,
     pub(crate) what: What,
 }
@@ -29,140 +32,270 @@ pub(crate) enum What {
     Frame,
 }
 
+/// Bytes of wire of a packet, and above them whether it came in an odd turn: see [`Queues::turn`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place(u16);
+
+impl Place {
+    const ODD: u16 = 1 << 15;
+
+    fn new(len: u16, turn: usize) -> Self {
+        Self(len.min(Self::ODD - 1) | if turn == 0 { 0 } else { Self::ODD })
+    }
+
+    fn turn(self) -> usize {
+        usize::from(self.0 & Self::ODD != 0)
+    }
+}
+
 impl<F> Entry<F> {
+    /// A whole frame.
+    pub(crate) fn of_no_link(vswitch: VswitchId, packet: u32, frame: F) -> Self {
+        let (slot, vif, place) = (NO_SLOT, u16::MAX, Place::default());
+        Self { frame, slot, packet, vif, vswitch, place, epoch: 0, what: What::Frame }
+    }
+
     pub(crate) fn vif(&self) -> VifId {
         VifId(u32::from(self.vif))
     }
 }
 
-/// The packets of one port on one worker.
-#[derive(Debug)]
-struct Queue<F> {
-    /// One FIFO: without leases everything is [`Class::Free`].
-    free: VecDeque<Entry<F>>,
-    /// Frames that each vswitch has in it. By port, or a neighbour that takes nothing would hold up its vswitch's
-    /// packets to all others.
-    by_vswitch: Vec<u32>,
-}
-
-/// Room for one packet.
-#[derive(Debug)]
-#[must_use = "a place is counted and must be filled"]
-pub(crate) struct Place<'a, F> {
-    queue: &'a mut VecDeque<Entry<F>>,
-}
-
-impl<F> Place<'_, F> {
+impl<F> Queued for Entry<F> {
     #[inline]
-    pub(crate) fn fill(self, entry: Entry<F>) {
-        self.queue.push_back(entry);
+    fn len(&self) -> u32 {
+        u32::from(self.place.0 & !Place::ODD)
+    }
+
+    #[inline]
+    fn vswitch(&self) -> u16 {
+        self.vswitch.0
     }
 }
 
-/// All queues of a worker.
+/// Vifs whose terms are taken over in one round: some microseconds.
+const ADOPTED_AT_ONCE: usize = 256;
+/// A ceiling may be overrun by so much of its time, or it would cut what queues before us bunch up.
+const CEILING_BURST_MS: u64 = 5;
+/// Bytes that link and wire add where nothing is sold: it decides nothing there.
+const OVERHEAD: u8 = 44;
+
+/// All queues of a worker, and the meters that decide on the order in them.
 #[derive(Debug)]
 pub(crate) struct Queues<F> {
-    ports: Vec<Queue<F>>,
-    queue_frames: usize,
-    vswitch_frames: u32,
+    ports: Vec<Schedule<Entry<F>>>,
+    meters: Meters,
+    /// Which turn it is, and what came in each and waits still.
+    turn: usize,
+    waiting: [usize; 2],
+}
+
+/// By egress vif.
+#[derive(Debug)]
+struct Meters {
+    leases: Box<[Meter]>,
+    /// Of leases that have one.
+    ceilings: Box<[Meter]>,
+    /// Some port is sold: lengths and leases matter.
+    is_sold: bool,
+    /// Of the table that is in force here, or is taken over from `next` on.
+    edition: u64,
+    next: usize,
+}
+
+impl Meters {
+    /// The meter that decides on packets of a vif.
+    #[inline]
+    fn of(&mut self, vif: u16) -> Option<&mut Meter> {
+        let vif = usize::from(vif);
+        let vif = match self.leases.get(vif)?.leader() {
+            Some(leader) => leader as usize,
+            None => vif,
+        };
+        self.leases.get_mut(vif)
+    }
+
+    /// Whether a packet stays below the ceiling of its lease.
+    fn is_below(&mut self, vif: u16, now: Nanos, len: u16) -> bool {
+        let vif = usize::from(vif);
+        let leader = self.leases.get(vif).and_then(Meter::leader).map_or(vif, |vif| vif as usize);
+        self.ceilings.get_mut(leader).is_none_or(|meter| {
+            matches!(meter.mark(ticks(now), len.into()), Mark::Guaranteed { .. })
+        })
+    }
+
+    fn adopt(&mut self, leases: &Leases, now: Nanos) {
+        let end = self.leases.len().min(self.next + ADOPTED_AT_ONCE);
+        let meters = self.leases.iter_mut().zip(self.ceilings.iter_mut()).enumerate();
+        for (vif, (meter, ceiling)) in meters.take(end).skip(self.next) {
+            let held = leases.out(vif);
+            let terms = held.and_then(|held| held.terms.as_ref());
+            if !meter.is_leased() && terms.is_some() {
+                *meter = Meter::new(None, ticks(now));
+            }
+            meter.change(terms);
+            if let Some(leader) = held.and_then(|held| held.leader) {
+                meter.follow(leader);
+            }
+            meter.set_overhead(held.map_or(OVERHEAD, |held| held.overhead));
+            if let Some(rate) = terms.map(|terms| terms.ceiling).filter(|rate| *rate > 0) {
+                let burst = (rate * CEILING_BURST_MS / 1_000).max(leases.longest(vif));
+                ceiling.change(Some(&Terms { rate, burst, ..Terms::default() }));
+            }
+        }
+        self.next = end;
+    }
 }
 
 impl<F> Queues<F> {
-    /// `queue_frames`: most that wait for one port. `vswitch_frames`: most of those that one vswitch has.
-    pub(crate) fn new(
-        ports: usize,
-        vswitches: usize,
-        queue_frames: usize,
-        vswitch_frames: u32,
-    ) -> Self {
-        let queue = || Queue {
-            free: VecDeque::with_capacity(queue_frames),
-            by_vswitch: vec![0; vswitches],
+    /// For vifs `0..vifs`.
+    pub(crate) fn new(ports: usize, vifs: usize, room: Room) -> Self {
+        let meters = Meters {
+            leases: vec![Meter::default(); vifs].into(),
+            ceilings: vec![Meter::default(); vifs].into(),
+            is_sold: false,
+            edition: 0,
+            next: vifs,
         };
-        let ports = std::iter::repeat_with(queue).take(ports).collect();
-        Self { ports, queue_frames, vswitch_frames }
+        let ports = std::iter::repeat_with(|| Schedule::new(room)).take(ports).collect();
+        Self { ports, meters, turn: 0, waiting: [0; 2] }
     }
 
-    /// Gives a packet of a vswitch its place at the end, which [`Place::fill`] then takes: asked first, because a
-    /// packet that is moved into a queue and back out of it costs more than the question.
+    /// Takes over other leases, some vifs at a time. To be called every round.
+    #[inline]
+    pub(crate) fn adopt(&mut self, leases: &Leases, worker: usize, now: Nanos) {
+        if leases.edition() != self.meters.edition {
+            self.meters.edition = leases.edition();
+            self.meters.is_sold = leases.is_sold();
+            self.meters.next = 0;
+            for (port, schedule) in self.ports.iter_mut().enumerate() {
+                schedule.set_capacity(leases.capacity(port, worker));
+            }
+        }
+        if self.is_adopting() {
+            self.meters.adopt(leases, now);
+        }
+    }
+
+    /// Whether some vifs have the terms of older leases yet.
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.meters.next < self.meters.leases.len()
+    }
+
+    /// Lets the meters of a burst's egress vifs come in together.
+    #[inline]
+    pub(crate) fn touch(&self, vifs: impl Iterator<Item = u16>) {
+        if self.meters.is_sold {
+            let leased =
+                |vif| self.meters.leases.get(usize::from(vif)).is_some_and(Meter::is_leased);
+            std::hint::black_box(vifs.filter(|vif| leased(*vif)).count());
+        }
+    }
+
+    /// Puts a packet of `len` bytes into the queue of its port, by the lease of its vif.
     ///
     /// # Errors
-    /// [`DropReason::QueueFull`] or [`DropReason::QueueShare`].
+    /// Why it has no place there, with the packet.
     #[inline]
-    pub(crate) fn place(
+    pub(crate) fn push(
         &mut self,
+        now: Nanos,
         port: usize,
-        class: Class,
-        vswitch: VswitchId,
-    ) -> Result<Place<'_, F>, DropReason> {
-        let Class::Free = class;
-        let queue = self.ports.get_mut(port).ok_or(DropReason::QueueFull)?;
-        if queue.free.len() >= self.queue_frames {
-            return Err(DropReason::QueueFull);
+        len: usize,
+        mut entry: Entry<F>,
+    ) -> Result<Class, (DropReason, Entry<F>)> {
+        let Some(schedule) = self.ports.get_mut(port) else {
+            return Err((DropReason::QueueFull, entry));
+        };
+        if !self.meters.is_sold {
+            let len = u16::try_from(len + usize::from(OVERHEAD)).unwrap_or(u16::MAX);
+            entry.place = Place::new(len, self.turn);
+            schedule.push_free(entry)?;
+            self.waiting[self.turn] += 1;
+            return Ok(Class::Free);
         }
-        match queue.by_vswitch.get_mut(vswitch.index()) {
-            Some(share) if *share < self.vswitch_frames => {
-                *share += 1;
-                Ok(Place { queue: &mut queue.free })
-            }
-            Some(_) => Err(DropReason::QueueShare),
-            None => Err(DropReason::QueueFull),
+        let vif = entry.vif;
+        let Some(meter) = self.meters.of(vif) else { return Err((DropReason::QueueFull, entry)) };
+        let len = meter.wire_len(len);
+        entry.place = Place::new(len, self.turn);
+        if meter.is_capped() && !self.meters.is_below(vif, now, len) {
+            return Err((DropReason::Ceiling, entry));
         }
+        let Some(meter) = self.meters.of(vif) else { return Err((DropReason::QueueFull, entry)) };
+        let class = schedule.push(now, meter, entry)?;
+        self.waiting[self.turn] += 1;
+        Ok(class)
     }
 
-    /// Takes the packet whose turn it is.
+    /// The same for what the box itself sends.
+    ///
+    /// # Errors
+    /// Why it has no place there, with the packet.
+    pub(crate) fn push_own(
+        &mut self,
+        now: Nanos,
+        port: usize,
+        len: usize,
+        mut entry: Entry<F>,
+    ) -> Result<(), (DropReason, Entry<F>)> {
+        let Some(schedule) = self.ports.get_mut(port) else {
+            return Err((DropReason::QueueFull, entry));
+        };
+        let meter = self.meters.leases.get(usize::from(entry.vif));
+        let len = meter.copied().unwrap_or_default().wire_len(len);
+        entry.place = Place::new(len, self.turn);
+        schedule.push_own(now, entry)?;
+        self.waiting[self.turn] += 1;
+        Ok(())
+    }
+
+    /// The schedule of a port.
+    #[inline]
+    pub(crate) fn port(&mut self, port: usize) -> Option<&mut Schedule<Entry<F>>> {
+        self.ports.get_mut(port)
+    }
+
+    /// Takes the packet whose turn it is, between `begin` and `end` of the port's schedule.
     #[inline]
     pub(crate) fn pop(&mut self, port: usize) -> Option<Entry<F>> {
-        let queue = self.ports.get_mut(port)?;
-        let entry = queue.free.pop_front()?;
-        if let Some(share) = queue.by_vswitch.get_mut(entry.vswitch.index()) {
-            *share -= 1;
-        }
+        let (_, entry) = self.ports.get_mut(port)?.pop()?;
+        self.waiting[entry.place.turn()] -= 1;
         Some(entry)
+    }
+
+    /// Takes any packet that waits for a port.
+    pub(crate) fn pop_any(&mut self, port: usize) -> Option<Entry<F>> {
+        let (_, entry) = self.ports.get_mut(port)?.pop_any()?;
+        self.waiting[entry.place.turn()] -= 1;
+        Some(entry)
+    }
+
+    /// From now on it is another turn, unless packets of the one before wait still. Says whether it is.
+    pub(crate) fn turn(&mut self) -> bool {
+        let other = 1 - self.turn;
+        if self.waiting[other] > 0 {
+            return false;
+        }
+        self.turn = other;
+        true
+    }
+
+    /// Packets of the turn before that wait.
+    pub(crate) fn older(&self) -> usize {
+        self.waiting[1 - self.turn]
     }
 
     /// Packets that wait for a port.
     #[inline]
     pub(crate) fn len(&self, port: usize) -> usize {
-        self.ports.get(port).map_or(0, |queue| queue.free.len())
+        self.ports.get(port).map_or(0, Schedule::len)
     }
 
     /// Packets that wait, in all.
     pub(crate) fn total(&self) -> usize {
-        self.ports.iter().map(|queue| queue.free.len()).sum()
+        self.waiting.iter().sum()
     }
 
     pub(crate) fn ports(&self) -> usize {
         self.ports.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vswitch_that_filled_its_share_of_one_port_has_its_share_of_others() {
-        let mut queues = Queues::new(2, 2, 4, 3);
-        let entry = |vswitch| Entry {
-            frame: (),
-            slot: 0,
-            vif: 0,
-            vswitch: VswitchId(vswitch),
-            packet: 0,
-            epoch: 0,
-            what: What::Switch,
-        };
-        let push = |queues: &mut Queues<()>, port, vswitch| -> Result<(), DropReason> {
-            let place = queues.place(port, Class::Free, VswitchId(vswitch))?;
-            place.fill(entry(vswitch));
-            Ok(())
-        };
-        assert!((0..3).all(|_| push(&mut queues, 0, 0).is_ok()));
-        assert_eq!(push(&mut queues, 0, 0), Err(DropReason::QueueShare));
-        assert_eq!((push(&mut queues, 1, 0), push(&mut queues, 0, 1)), (Ok(()), Ok(())));
-        assert_eq!(push(&mut queues, 0, 1), Err(DropReason::QueueFull));
-        queues.pop(0);
-        assert_eq!(push(&mut queues, 0, 0), Ok(()));
     }
 }

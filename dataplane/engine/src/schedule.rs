@@ -97,6 +97,15 @@ const AHEAD_SLOTS: u64 = 122;
 /// Free packets that leave in the order they came, before turns begin: a burst.
 const FRONT_FRAMES: usize = dataplane_api::limits::BURST_MAX;
 
+/// What the box itself may send on a port before all else: a hundredth of its rate, at least 1 Mb/s, and half a second
+/// of that at once: a handshake of each of a thousand links.
+const OWN_PART: u64 = 100;
+const OWN_RATE_MIN: u64 = 125_000;
+
+fn own_terms(rate: u64) -> Terms {
+    Terms { rate, burst: rate / 2, weight: 0, ceiling: 0, preserve_order: false }
+}
+
 /// A capacity, as a packet needs it.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -147,6 +156,8 @@ pub struct Schedule<E> {
     front_bytes: u64,
     /// Free frames of each vswitch.
     by_vswitch: Box<[u32]>,
+    /// Of what the box itself sends.
+    own: Meter,
     pace: Option<Pace>,
     share: Option<Box<dyn PortShare>>,
     others: Standing,
@@ -174,6 +185,7 @@ impl<E: Queued> Schedule<E> {
             front: VecDeque::with_capacity(FRONT_FRAMES),
             front_bytes: 0,
             by_vswitch: vec![0; room.vswitches].into(),
+            own: Meter::new(Some(&own_terms(OWN_RATE_MIN)), 0),
             pace: None,
             share: None,
             others: Standing::default(),
@@ -187,6 +199,8 @@ impl<E: Queued> Schedule<E> {
 
     /// What the port is sold as from now on; `None`: it is not, nothing holds packets back, and nothing is guaranteed.
     pub fn set_capacity(&mut self, capacity: Option<Capacity>) {
+        let rate = capacity.map_or(0, |capacity| capacity.rate / OWN_PART);
+        self.own.change(Some(&own_terms(rate.max(OWN_RATE_MIN))));
         self.pace = capacity.map(Pace::new);
     }
 
@@ -218,7 +232,12 @@ impl<E: Queued> Schedule<E> {
     /// # Errors
     /// Why there is no room, with the packet.
     #[inline]
-    pub fn push(&mut self, now: Nanos, meter: &mut Meter, item: E) -> Result<Class, (DropReason, E)> {
+    pub fn push(
+        &mut self,
+        now: Nanos,
+        meter: &mut Meter,
+        item: E,
+    ) -> Result<Class, (DropReason, E)> {
         if !meter.is_leased() {
             return self.push_free(item).map(|()| Class::Free);
         }
@@ -245,6 +264,22 @@ impl<E: Queued> Schedule<E> {
             }
             Mark::Priority => self.push_priority(meter, item).map(|()| Class::Priority),
             Mark::Free => self.push_free(item).map(|()| Class::Free),
+        }
+    }
+
+    /// Puts a packet of the box itself in its place: guaranteed within the box's own small rate, so that links stay up
+    /// whatever else is sent; free above it.
+    ///
+    /// # Errors
+    /// Why there is no room, with the packet.
+    pub fn push_own(&mut self, now: Nanos, item: E) -> Result<(), (DropReason, E)> {
+        match self.own.mark(ticks(now), item.len().into()) {
+            Mark::Guaranteed { start, .. } => {
+                let slot = start >> DEADLINE_SLOT_BITS;
+                let full = |item| (DropReason::QueueFull, item);
+                self.guaranteed.push(&mut self.slab, slot, item).map_err(full)
+            }
+            Mark::Priority | Mark::Free => self.push_free(item),
         }
     }
 

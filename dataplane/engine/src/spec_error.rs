@@ -82,6 +82,22 @@ pub enum SpecError {
     /// The number maps of all vswitches together.
     #[error("number maps of all vswitches need {0} entries: at most {max} are allowed; number vifs from 2 on", max = crate::rules::MAP_ENTRIES_MAX)]
     NumberMaps(usize),
+    /// Something about what a port is sold as.
+    #[error("capacity of port {port:?}: {error}")]
+    Capacity {
+        /// Name of the port.
+        port: String,
+        /// What.
+        error: CapacityError,
+    },
+    /// Something about one lease.
+    #[error("lease {id}: {error}")]
+    Lease {
+        /// Its id.
+        id: u32,
+        /// What.
+        error: LeaseError,
+    },
     /// No seed of the link table works.
     #[error("link table with {0} links: no arrangement was found; compile again with another seed")]
     LinkTable(usize),
@@ -266,4 +282,107 @@ pub enum CableError {
     /// Both ends in one vswitch.
     #[error("both ends are in vswitch {0:?}, a cable joins two")]
     OneVswitch(String),
+}
+
+/// What is wrong with what a port is sold as.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CapacityError {
+    /// No such port.
+    #[error("there is no such port")]
+    NoPort,
+    /// Two of one port.
+    #[error("it is given twice")]
+    Twice,
+    /// Too slow to be sold.
+    #[error("{0} bytes a second: at least {min} are allowed", min = crate::leases::RATE_MIN)]
+    Rate(u64),
+    /// More is guaranteed than the port can keep.
+    #[error(
+        "at {at} ms its leases guarantee {sum} bytes a second: at most {most} are allowed, nine tenths of the capacity"
+    )]
+    Rates {
+        /// Unix milliseconds.
+        at: u64,
+        /// Guaranteed, bytes a second.
+        sum: u64,
+        /// Allowed.
+        most: u64,
+    },
+    /// More may come at once than the port can keep.
+    #[error(
+        "at {at} ms the bursts of its leases are {sum} bytes: at most {most} are allowed, 25 ms of the capacity"
+    )]
+    Bursts {
+        /// Unix milliseconds.
+        at: u64,
+        /// Bytes.
+        sum: u64,
+        /// Allowed.
+        most: u64,
+    },
+}
+
+/// What is wrong with a lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// Two of one id.
+    #[error("the id is used twice")]
+    Twice,
+    /// For nobody.
+    #[error("it names no vif")]
+    NoVif,
+    /// No such vif, and no neighbour may become one.
+    #[error("vswitch {vswitch:?} has no vif {vif}")]
+    Vif {
+        /// Name of the vswitch.
+        vswitch: String,
+        /// Number of the vif.
+        vif: u16,
+    },
+    /// Nothing to guarantee inside the box.
+    #[error("a vif of it is the end of a cable: leases are for links")]
+    Cable,
+    /// Vifs of several ports.
+    #[error("its vifs are on different ports: a lease is for one")]
+    Ports,
+    /// Vifs of several workers.
+    #[error(
+        "its vifs are owned by different workers: lease each one by itself, or run the port with one queue"
+    )]
+    Owners,
+    /// A port that is not sold.
+    #[error("port {0:?} has no capacity: say what it is sold as")]
+    NoCapacity(String),
+    /// Too much, or too little.
+    #[error("{found} bytes a second: {min} to {most} are allowed, or 0", min = crate::leases::RATE_MIN)]
+    Rate {
+        /// As wanted.
+        found: u64,
+        /// The port's capacity.
+        most: u64,
+    },
+    /// Too small a burst.
+    #[error(
+        "a burst of {found} bytes: at least {least} are needed, two of the port's longest frames"
+    )]
+    Burst {
+        /// As wanted.
+        found: u64,
+        /// Least.
+        least: u64,
+    },
+    /// It never holds.
+    #[error("it starts at {start} ms and ends at {end} ms")]
+    Times {
+        /// Unix milliseconds.
+        start: u64,
+        /// Unix milliseconds.
+        end: u64,
+    },
+    /// Two at a time.
+    #[error("a vif of it has lease {other} at the same time, in the same direction")]
+    Overlap {
+        /// The other lease.
+        other: u32,
+    },
 }

@@ -143,7 +143,16 @@ fn a_burst_of_anything_and_new_keys_allocate_nothing() {
             rig.engine.receive(&rig.rules, now, PortId(0), &mut burst, &mut out, &mut NoTap);
             for _ in 0..2 {
                 let Rig { rules, next_hops, engine, .. } = &mut rig;
-                engine.transmit(rules, next_hops, PortId(0), 64, &mut tx, &mut out, &mut NoTap);
+                engine.transmit(
+                    rules,
+                    next_hops,
+                    now,
+                    PortId(0),
+                    64,
+                    &mut tx,
+                    &mut out,
+                    &mut NoTap,
+                );
             }
             for news in out.news.drain(..) {
                 match news {

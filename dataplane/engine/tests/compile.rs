@@ -12,8 +12,8 @@ mod rig;
 
 use dataplane_api::spec::{SchemeSpec, VifSpec};
 use dataplane_api::{
-    CableEnd, CableSpec, Generation, Handshake, LinkSpec, LoginSpec, NodeSpec, Role, Secret,
-    Session, Spec, VswitchId,
+    CableSpec, Generation, Handshake, LinkSpec, LoginSpec, NodeSpec, Role, Secret, Session, Spec,
+    VifName, VswitchId,
 };
 use dataplane_engine::slow_path::{Answer, Punted, Responder};
 use dataplane_engine::{
@@ -108,7 +108,7 @@ fn joined() -> Spec {
     spec.vswitches[0].vifs.push(end(2));
     spec.vswitches.push(blue);
     let (a, b) =
-        (CableEnd { vswitch: "red".into(), vif: 2 }, CableEnd { vswitch: "blue".into(), vif: 3 });
+        (VifName { vswitch: "red".into(), vif: 2 }, VifName { vswitch: "blue".into(), vif: 3 });
     spec.cables.push(CableSpec { a, b });
     spec
 }

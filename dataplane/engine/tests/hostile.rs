@@ -15,7 +15,7 @@ mod rig;
 mod twin;
 
 use dataplane_api::spec::{FormSpec, LinkSpec, SchemeSpec, Session, VifSpec};
-use dataplane_api::{CableEnd, CableSpec, DropReason, PortId, Role, Spec, VswitchSpec};
+use dataplane_api::{CableSpec, DropReason, PortId, Role, Spec, VifName, VswitchSpec};
 use rig::{Rig, Verdict, ethernet_vif, key, ports};
 use std::collections::{BTreeMap, BTreeSet};
 use twin::{Expected, Twin};
@@ -78,7 +78,7 @@ fn spec() -> Spec {
             ..VswitchSpec::default()
         }
     });
-    let end = |vswitch: usize, vif| CableEnd { vswitch: format!("v{}", vswitch % 5), vif };
+    let end = |vswitch: usize, vif| VifName { vswitch: format!("v{}", vswitch % 5), vif };
     let cables = (0..5).map(|index| CableSpec { a: end(index, 3), b: end(index + 1, 6) }).collect();
     Spec { vswitches: vswitches.collect(), cables, ..Spec::default() }
 }

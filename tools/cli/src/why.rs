@@ -53,6 +53,8 @@ pub(crate) const fn sentence(reason: DropReason) -> &'static str {
         }
         R::EgressMtu => "longer than the MTU of the egress vif",
         R::QueueFull => "the egress queue is full: the port is slower than what is sent to it",
+        R::Ceiling => "above the ceiling of its lease",
+        R::PriorityFull => "its lease has as much waiting above its guarantee as it may",
         R::QueueShare => "the vswitch used up its share of queued frames",
         R::LinkGone => "the link was removed while the packet waited",
         R::Unresolved => "the neighbour's next hop is not known yet",

@@ -63,6 +63,7 @@ pub fn burst(input: &[u8]) {
     let config = EngineConfig {
         layout: LAYOUT,
         queue_frames: 16,
+        guaranteed_frames: 8,
         vswitch_frames: 12,
         punts_per_second: 1000,
         punt_burst: 4,
@@ -200,7 +201,16 @@ impl Bench {
     fn transmit(&mut self, port: usize) {
         let (mut tx, mut out) = (Burst::new(), Outcome::new());
         let (id, room) = (port_id(port), Burst::<HeapPacket>::new().remaining_capacity());
-        self.engine.transmit(&RULES, &self.next_hops, id, room, &mut tx, &mut out, &mut NoTap);
+        self.engine.transmit(
+            &RULES,
+            &self.next_hops,
+            self.now,
+            id,
+            room,
+            &mut tx,
+            &mut out,
+            &mut NoTap,
+        );
         for frame in &tx {
             let header = wire::ethernet::Header::parse(frame.bytes());
             assert!(header.is_some(), "what is sent has an Ethernet header");

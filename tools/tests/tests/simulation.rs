@@ -85,6 +85,7 @@ fn new_engine(ports: usize) -> Engine<HeapPacket, Vec<u64>> {
     let config = EngineConfig {
         layout,
         queue_frames: 64,
+        guaranteed_frames: 8,
         vswitch_frames: 64,
         punts_per_second: 1_000_000,
         punt_burst: 1000,
@@ -299,7 +300,7 @@ impl World {
             let (mut tx, mut out) = (Burst::new(), Outcome::new());
             let hops = NextHops::default();
             let id = PortId(port as u16);
-            node.engine.transmit(&node.rules, &hops, id, 64, &mut tx, &mut out, &mut NoTap);
+            node.engine.transmit(&node.rules, &hops, 0, id, 64, &mut tx, &mut out, &mut NoTap);
             node.ledger.went += tx.len();
             let end = node.ends[port];
             self.settle(at, out);

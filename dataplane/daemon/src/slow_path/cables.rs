@@ -66,7 +66,7 @@ fn cable(rules: &Rules, vif: &VifInfo, has_router: impl Fn(VswitchId) -> bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataplane_api::{CableEnd, CableSpec, Role, Spec, VifSpec, VswitchSpec};
+    use dataplane_api::{CableSpec, Role, Spec, VifName, VifSpec, VswitchSpec};
     use engine::Compiler;
 
     fn key(seed: u8) -> PublicKey {
@@ -95,7 +95,7 @@ mod tests {
 
     /// red 2 – 3 blue 4 – 5 green.
     fn rules() -> Rules {
-        let end = |vswitch: &str, vif| CableEnd { vswitch: vswitch.into(), vif };
+        let end = |vswitch: &str, vif| VifName { vswitch: vswitch.into(), vif };
         let spec = Spec {
             vswitches: vec![
                 vswitch("red", 1, &[2]),

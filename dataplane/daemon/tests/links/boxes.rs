@@ -158,7 +158,7 @@ impl Box_ {
             logins: if middle && !self.by_beacon { vec![login] } else { Vec::new() },
             ..VswitchSpec::default()
         };
-        Spec { generation: Generation(1), vswitches: vec![vswitch], cables: Vec::new() }
+        Spec { generation: Generation(1), vswitches: vec![vswitch], ..Spec::default() }
     }
 
     /// To the middle.

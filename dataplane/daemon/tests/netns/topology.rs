@@ -65,7 +65,7 @@ pub(crate) fn spec(generation: u64, vswitches: &[(usize, &[usize])]) -> Spec {
     Spec {
         generation: Generation(generation),
         vswitches: vswitches.iter().map(vswitch).collect(),
-        cables: Vec::new(),
+        ..Spec::default()
     }
 }
 

@@ -4,8 +4,8 @@
 
 use dataplane_api::counters::{PortCounter, WorkerCounter};
 use dataplane_api::{
-    CableEnd, CableSpec, DropReason, Generation, LinkSpec, MacAddress, PortId, Role, SchemeSpec,
-    Session, Spec, VifSpec, VswitchSpec, WorkerId,
+    CableSpec, DropReason, Generation, LinkSpec, MacAddress, PortId, Role, SchemeSpec, Session,
+    Spec, VifName, VifSpec, VswitchSpec, WorkerId,
 };
 use dataplane_daemon::client::Client;
 use dataplane_daemon::config::{Backend, Port as PortConfig};
@@ -61,7 +61,7 @@ pub(crate) fn spec(generation: u64) -> Spec {
         ],
         ..VswitchSpec::default()
     };
-    let end = |name: &str| CableEnd { vswitch: name.into(), vif: 4 };
+    let end = |name: &str| VifName { vswitch: name.into(), vif: 4 };
     Spec {
         generation: Generation(generation),
         vswitches: vec![
@@ -81,6 +81,7 @@ pub(crate) fn spec(generation: u64) -> Spec {
             ),
         ],
         cables: vec![CableSpec { a: end("red"), b: end("blue") }],
+        ..Spec::default()
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) fn build(
         vswitches: Vec::new(),
         vifs: Vec::new(),
         names: BTreeMap::new(),
+        capacities: Box::default(),
+        leases: Vec::new(),
         new_vswitches,
         new_vifs,
     };

@@ -7,8 +7,8 @@ use dataplane_api::limits::{
     DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
 use dataplane_api::{
-    BeaconMode, CableEnd, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress,
-    PortId, Role, RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifSpec, VswitchSpec,
+    BeaconMode, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress, PortId, Role,
+    RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifName, VifSpec, VswitchSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -177,7 +177,7 @@ impl<'a> Draft<'a> {
 
     fn find_end(
         &self,
-        end: &CableEnd,
+        end: &VifName,
         by_name: &BTreeMap<&str, usize>,
     ) -> Result<(usize, u16), CableError> {
         let none = || CableError::NoEnd(name_of(end));
@@ -557,7 +557,7 @@ fn check_name(name: &str) -> Result<(), SpecError> {
     if fits { Ok(()) } else { Err(SpecError::Name(name.to_owned())) }
 }
 
-fn name_of(end: &CableEnd) -> String {
+fn name_of(end: &VifName) -> String {
     format!("{}/{}", end.vswitch, end.vif)
 }
 

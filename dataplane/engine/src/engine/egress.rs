@@ -12,11 +12,12 @@ use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter};
 use dataplane_api::limits::BURST_MAX;
 use dataplane_api::protocol::TapEvent;
-use dataplane_api::{DropReason, PortId, VifId};
+use dataplane_api::{DropReason, Nanos, PortId, VifId};
 use wire::buf::Packet;
 
 impl<F: Packet, B: Bank> Engine<F, B> {
-    /// Appends at most `room` frames for `port` to `tx`, as they go on the wire, in the order of their turn.
+    /// Appends at most `room` frames for `port` to `tx`, as they go on the wire, in the order of their turn; none while
+    /// the port has been given what it is sold as.
     ///
     /// They count as sent: a worker that must drop one of them says so by [`Self::count_port_drops`].
     #[expect(
@@ -27,6 +28,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         &mut self,
         rules: &Rules,
         next_hops: &NextHops,
+        now: Nanos,
         port: PortId,
         room: usize,
         tx: &mut Burst<F>,
@@ -37,6 +39,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let (before, mut bytes) = (tx.len(), 0);
         let mut sent: Burst<(u16, u16)> = Burst::new();
         let mut framed = FramedBurst::new();
+        if let Some(schedule) = self.queues.port(port.index()) {
+            schedule.begin(now);
+        }
         // Dropped ones make room for others, within a burst.
         for _ in 0..BURST_MAX {
             if tx.len() - before >= room {
@@ -78,6 +83,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             // A frame's chunk is shorter than 64 KiB.
             sent.push((entry.vif, u16::try_from(frame.len()).unwrap_or(u16::MAX)));
             tx.push(frame);
+        }
+        if let Some(schedule) = self.queues.port(port.index()) {
+            schedule.end();
         }
         if !framed.is_empty() {
             seal::seal(&mut self.aead, &self.sessions, tx, &framed);

@@ -2,11 +2,11 @@
 
 use super::{Call, Count, Engine, Scratch};
 use crate::Burst;
-use crate::admit::{Class, admit};
+use crate::admit::admit;
 use crate::classify::{self, Caller, classify, classify_untagged};
 use crate::open::{self, Opened, Sealed};
 use crate::outcome::{Arrival, HandOff, HandOffAt, Origin, Outcome, Punt, PuntKind, Stranger};
-use crate::queue::{Entry, What};
+use crate::queue::{Entry, Place, What};
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
 use crate::switch::{self, HEADER_LEN, Judgement};
 use crate::tap::Tap;
@@ -148,6 +148,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 *admitted = admit(from, to, frame.len());
             }
         }
+        let egress = self.scratch.egress.iter().take(burst.len());
+        let vifs = egress.filter_map(|slot| records.get(*slot as usize)).map(Record::vif_index);
+        self.queues.touch(vifs);
     }
 
     /// Sends each packet where its step leads.
@@ -173,7 +176,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 record_step(call, packet, from, to, label_in, frame.bytes());
             }
             match self.scratch.admitted[index] {
-                Ok(class) => self.leave(call, packet, (egress, to), class, frame, 0),
+                Ok(()) => self.leave(call, packet, (egress, to), frame, 0),
                 Err(reason) => self.refuse_step(call, packet, index, reason, frame),
             }
         }
@@ -320,7 +323,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             record_step(call, packet, from, to, label_in, frame.bytes());
         }
         match admit(from, to, frame.len()) {
-            Ok(class) => self.leave(call, packet, (slot, to), class, frame, cables),
+            Ok(()) => self.leave(call, packet, (slot, to), frame, cables),
             Err(reason) => self.discard(
                 call.out,
                 call.tap,
@@ -339,14 +342,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         call: &mut Call<'_, F, T>,
         packet: u32,
         to: (u32, &Record),
-        class: Class,
         frame: F,
         cables: u32,
     ) {
         if to.1.owner() == self.worker {
-            self.queue(call, packet, to, class, frame, What::Switch);
+            self.queue(call, packet, to, frame, What::Switch);
         } else {
-            self.leave_worker(call, packet, to, class, frame, cables);
+            self.leave_worker(call, packet, to, frame, cables);
         }
     }
 
@@ -359,7 +361,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         frame: F,
     ) {
         if to.1.owner() == self.worker {
-            self.queue(call, packet, to, Class::Free, frame, What::Session);
+            self.queue(call, packet, to, frame, What::Session);
         } else {
             self.hand_off(
                 call,
@@ -380,10 +382,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         (vswitch, port): (VswitchId, PortId),
         frame: F,
     ) {
-        let (slot, vif, epoch, what) = (NO_SLOT, u16::MAX, 0, What::Frame);
-        match self.queues.place(port.index(), Class::Free, vswitch) {
-            Ok(place) => place.fill(Entry { frame, slot, vif, vswitch, packet, epoch, what }),
-            Err(reason) => self.discard(call.out, call.tap, packet, (vswitch, None), reason, frame),
+        let len = frame.len();
+        let entry = Entry::of_no_link(vswitch, packet, frame);
+        if let Err((reason, entry)) = self.queues.push_own(call.now, port.index(), len, entry) {
+            self.discard(call.out, call.tap, packet, (vswitch, None), reason, entry.frame);
         }
     }
 
@@ -394,7 +396,6 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         call: &mut Call<'_, F, T>,
         packet: u32,
         (slot, to): (u32, &Record),
-        _class: Class,
         frame: F,
         cables: u32,
     ) {
@@ -430,33 +431,37 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         call: &mut Call<'_, F, T>,
         packet: u32,
         (slot, to): (u32, &Record),
-        class: Class,
         frame: F,
         what: What,
     ) {
         if T::ON {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
         }
-        let entry = |frame| Entry {
+        let len = frame.len();
+        let entry = Entry {
             frame,
             slot,
+            packet,
             vif: to.vif_index(),
             vswitch: to.vswitch(),
-            packet,
+            place: Place::default(),
             epoch: to.epoch(),
             what,
         };
         if to.is_paced()
             && let Some(station) = self.pace(call, to)
         {
-            return self.pacing.wait(entry(frame), call.origin, station, call.now);
+            return self.pacing.wait(entry, call.origin, station, call.now);
         }
-        match self.queues.place(to.port().index(), class, to.vswitch()) {
-            Ok(place) => place.fill(entry(frame)),
-            Err(reason) => {
-                let charged = (to.vswitch(), Some(to.vif()));
-                self.discard(call.out, call.tap, packet, charged, reason, frame);
-            }
+        let port = to.port().index();
+        let placed = if call.origin == Origin::Transit {
+            self.queues.push(call.now, port, len, entry).map(|_| ())
+        } else {
+            self.queues.push_own(call.now, port, len, entry)
+        };
+        if let Err((reason, entry)) = placed {
+            let charged = (to.vswitch(), Some(to.vif()));
+            self.discard(call.out, call.tap, packet, charged, reason, entry.frame);
         }
     }
 

@@ -1,15 +1,14 @@
 //! Frames towards neighbours that must not get two at once.
 
 use super::{Call, Engine};
-use crate::admit::Class;
 use crate::outcome::{Origin, Outcome};
 use crate::pace::{Due, filler};
-use crate::queue::{Entry, What};
-use crate::rules::{NO_SLOT, Record, Rules, UNTAGGED};
+use crate::queue::Entry;
+use crate::rules::{Record, Rules, UNTAGGED};
 use crate::sessions::SessionNews;
 use crate::tap::Tap;
 use dataplane_api::counters::Bank;
-use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
+use dataplane_api::{DropReason, Nanos, VifId};
 use wire::buf::Packet;
 use wire::ethernet;
 
@@ -65,24 +64,24 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             {
                 self.pacing.owe(station);
             }
-            let current = rules.current(entry.slot, vif, entry.epoch);
-            let place = current.ok_or(DropReason::LinkGone).and_then(|(_, to)| {
-                self.queues.place(to.port().index(), Class::Free, entry.vswitch)
-            });
-            match place {
-                Ok(place) => place.fill(entry),
-                Err(reason) => {
-                    self.counts.vswitch_drop(entry.vswitch, reason);
-                    if T::ON {
-                        let event = dataplane_api::protocol::TapEvent::Dropped {
-                            reason,
-                            vif: Some(vif),
-                            port: None,
-                        };
-                        tap.record(entry.packet.into(), event, entry.frame.bytes());
-                    }
-                    out.free.push(entry.frame);
+            let placed = match rules.current(entry.slot, vif, entry.epoch) {
+                Some((_, to)) => {
+                    let len = entry.frame.len();
+                    self.queues.push_own(now, to.port().index(), len, entry)
                 }
+                None => Err((DropReason::LinkGone, entry)),
+            };
+            if let Err((reason, entry)) = placed {
+                self.counts.vswitch_drop(entry.vswitch, reason);
+                if T::ON {
+                    let event = dataplane_api::protocol::TapEvent::Dropped {
+                        reason,
+                        vif: Some(vif),
+                        port: None,
+                    };
+                    tap.record(entry.packet.into(), event, entry.frame.bytes());
+                }
+                out.free.push(entry.frame);
             }
         }
         let queues = &mut self.queues;
@@ -100,9 +99,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     return out.news.push(SessionNews::Crowded { vif: station });
                 }
                 let Some(frame) = make(&filler(&header(link))) else { return };
-                match queues.place(link.port().index(), Class::Free, link.vswitch()) {
-                    Ok(place) => place.fill(frame_entry(link.vswitch(), frame)),
-                    Err(_full) => out.free.push(frame),
+                let len = frame.len();
+                let entry = Entry::of_no_link(link.vswitch(), 0, frame);
+                let placed = queues.push_own(now, link.port().index(), len, entry);
+                if let Err((_full, entry)) = placed {
+                    out.free.push(entry.frame);
                 }
             },
         );
@@ -116,12 +117,6 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             pace.is_read();
         }
     }
-}
-
-/// A whole frame, of no link.
-fn frame_entry<F>(vswitch: VswitchId, frame: F) -> Entry<F> {
-    let (slot, vif, packet, epoch) = (NO_SLOT, u16::MAX, 0, 0);
-    Entry { frame, slot, vif, vswitch, packet, epoch, what: What::Frame }
 }
 
 /// Of a frame to a link's neighbour.

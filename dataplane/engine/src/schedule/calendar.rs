@@ -106,7 +106,8 @@ impl Calendar {
     }
 
     /// The slot whose turn it is.
-    pub(super) fn first(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn first(&self) -> Option<u64> {
         (self.len > 0).then_some(self.first)
     }
 

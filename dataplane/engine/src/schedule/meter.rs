@@ -3,7 +3,7 @@
 use super::time::{PerByte, Ticks, after, later};
 
 /// What a lease gives to what leaves by its vif.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// Guaranteed, bytes of wire a second; 0: nothing is.
     pub rate: u64,
@@ -11,6 +11,8 @@ pub struct Terms {
     pub burst: u64,
     /// Share in what guarantees leave over, bytes a second; 0: what is not guaranteed is free.
     pub weight: u64,
+    /// Most that leaves at all, bytes of wire a second; 0: no bound.
+    pub ceiling: u64,
     /// While some of it waits as priority, what is guaranteed waits behind it.
     pub preserve_order: bool,
 }
@@ -30,16 +32,22 @@ pub struct Meter {
     byte_shift: u8,
     weight_shift: u8,
     flags: u8,
+    /// Bytes that the link and the wire add to a packet.
+    overhead: u8,
 }
 
 const _: () = assert!(size_of::<Meter>() == 32, "two meters make a cache line");
 
+/// Shortest frame with preamble and gap.
+const WIRE_MIN: usize = 84;
 /// 16 ns: up to 68 s fit.
 const TOLERANCE_UNIT: Ticks = 1 << 12;
 
 const GUARANTEED: u8 = 1;
 const PRIORITY: u8 = 2;
 const PRESERVE_ORDER: u8 = 4;
+const CAPPED: u8 = 8;
+const SHARED: u8 = 16;
 
 /// What a packet is to its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +88,41 @@ impl Meter {
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         self.flags = flag(terms.rate > 0, GUARANTEED)
             | flag(terms.weight > 0, PRIORITY)
-            | flag(terms.preserve_order, PRESERVE_ORDER);
+            | flag(terms.preserve_order, PRESERVE_ORDER)
+            | flag(terms.ceiling > 0, CAPPED);
+    }
+
+    /// Makes this the meter of a vif whose lease is metered at `leader`, another of its vifs.
+    pub fn follow(&mut self, leader: u32) {
+        (self.flags, self.tolerance) = (SHARED, leader);
+    }
+
+    /// The vif at which packets of this one are metered, if it is another.
+    #[inline]
+    #[must_use]
+    pub fn leader(&self) -> Option<u32> {
+        (self.flags & SHARED != 0).then_some(self.tolerance)
+    }
+
+    /// Bytes that link and wire add to each packet, at most 255.
+    pub fn set_overhead(&mut self, bytes: u8) {
+        self.overhead = bytes;
+    }
+
+    /// Bytes of wire of a packet.
+    #[inline]
+    #[must_use]
+    pub fn wire_len(&self, packet: usize) -> u16 {
+        let len = (packet + usize::from(self.overhead)).max(WIRE_MIN);
+        // A frame's chunk is shorter than 64 KiB.
+        u16::try_from(len).unwrap_or(u16::MAX)
+    }
+
+    /// Whether the lease has a ceiling.
+    #[inline]
+    #[must_use]
+    pub fn is_capped(&self) -> bool {
+        self.flags & CAPPED != 0
     }
 
     /// Whether there is a lease.
@@ -164,7 +206,7 @@ mod tests {
             random
         };
         for (rate, burst) in [(125_000, 9_252), (1_250_000, 9_252), (1_125_000_000, 5_625_000)] {
-            let terms = Terms { rate, burst, weight: 0, preserve_order: false };
+            let terms = Terms { rate, burst, weight: 0, ceiling: 0, preserve_order: false };
             let mut now = 1_000_000_000_u64;
             let mut meter = Meter::new(Some(&terms), ticks(now));
             let (wide, full) = (u128::from(rate), u128::from(burst));
@@ -187,20 +229,22 @@ mod tests {
 
     #[test]
     fn what_is_above_the_guarantee_does_not_use_it_up() {
-        let terms = Terms { rate: 1_000_000, burst: 1_500, weight: 1, preserve_order: false };
+        let terms =
+            Terms { rate: 1_000_000, burst: 1_500, weight: 1, ceiling: 0, preserve_order: false };
         let mut meter = Meter::new(Some(&terms), 0);
         assert!(matches!(meter.mark(0, 1_500), Mark::Guaranteed { .. }));
         assert!((0..1_000).all(|_| meter.mark(0, 1_500) == Mark::Priority));
         let later = ticks(1_500_000);
-        assert_eq!(meter.mark(later, 1_500), Mark::Guaranteed {
-            start: later,
-            finish: later + ticks(1_500_000)
-        });
+        assert_eq!(
+            meter.mark(later, 1_500),
+            Mark::Guaranteed { start: later, finish: later + ticks(1_500_000) }
+        );
     }
 
     #[test]
     fn a_change_of_terms_forgets_nothing_that_was_sent() {
-        let terms = Terms { rate: 1_000_000, burst: 3_000, weight: 0, preserve_order: false };
+        let terms =
+            Terms { rate: 1_000_000, burst: 3_000, weight: 0, ceiling: 0, preserve_order: false };
         let mut meter = Meter::new(Some(&terms), 0);
         assert!(matches!(meter.mark(0, 3_000), Mark::Guaranteed { .. }));
         meter.change(Some(&Terms { weight: 5, ..terms }));

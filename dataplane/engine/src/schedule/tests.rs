@@ -26,12 +26,8 @@ impl Queued for Packet {
 }
 
 fn schedule(frames: usize) -> Schedule<Packet> {
-    let room = Room {
-        frames,
-        guaranteed_frames: frames / 2,
-        vswitch_frames: u32::MAX,
-        vswitches: 8,
-    };
+    let room =
+        Room { frames, guaranteed_frames: frames / 2, vswitch_frames: u32::MAX, vswitches: 8 };
     let mut schedule = Schedule::new(room);
     let guaranteed = (RATE / 2, RATE / 2);
     schedule.set_capacity(Some(Capacity { rate: RATE, longest: LONGEST, guaranteed }));
@@ -43,11 +39,16 @@ fn packet(lease: usize, len: u32, at: Nanos) -> Packet {
 }
 
 fn terms(rate: u64, burst: u64, weight: u64) -> Terms {
-    Terms { rate, burst, weight, preserve_order: false }
+    Terms { rate, burst, weight, ceiling: 0, preserve_order: false }
 }
 
 /// Takes what leaves until `end`, looking every microsecond.
-fn drain(schedule: &mut Schedule<Packet>, from: Nanos, end: Nanos, mut each: impl FnMut(Nanos, Class, Packet)) {
+fn drain(
+    schedule: &mut Schedule<Packet>,
+    from: Nanos,
+    end: Nanos,
+    mut each: impl FnMut(Nanos, Class, Packet),
+) {
     let mut now = from;
     while now < end {
         schedule.begin(now);

@@ -7,7 +7,7 @@ use crate::twin::{Expected, Twin, has_keys};
 use dataplane_api::counters::{PortCounter, VifCounter, WorkerCounter};
 use dataplane_api::spec::{LinkSpec, SchemeSpec, Session as Protection, VifSpec};
 use dataplane_api::{
-    CableEnd, CableSpec, DropReason, NodeSpec, PortId, Role, Spec, VifId, VswitchId, VswitchSpec,
+    CableSpec, DropReason, NodeSpec, PortId, Role, Spec, VifId, VifName, VswitchId, VswitchSpec,
 };
 use dataplane_engine::{
     Burst, LinkInfo, NoTap, Outcome, PuntKind, SessionChange, SessionChangeKind, SessionNews,
@@ -106,7 +106,7 @@ pub fn spec() -> Spec {
             VifSpec { number: 11, role: Role::Customer, mtu: None, link: None },
         ]
     };
-    let end = |index: u16| CableEnd { vswitch: format!("v{index}"), vif: 11 };
+    let end = |index: u16| VifName { vswitch: format!("v{index}"), vif: 11 };
     Spec {
         vswitches: vec![vswitch(0, links(0)), vswitch(1, links(1))],
         cables: vec![CableSpec { a: end(0), b: end(1) }],
@@ -315,7 +315,7 @@ impl Keyed {
         let before = self.rig.counters();
         let (mut tx, mut out) = (Burst::new(), Outcome::new());
         let Rig { engine, rules, next_hops, .. } = &mut self.rig;
-        engine.transmit(rules, next_hops, port, room, &mut tx, &mut out, &mut NoTap);
+        engine.transmit(rules, next_hops, 0, port, room, &mut tx, &mut out, &mut NoTap);
         let held = self.rig.engine.frames_held();
         let (mut drops, mut news, mut sent) = (Vec::new(), Vec::new(), tx.iter());
         let mut dropped = 0;

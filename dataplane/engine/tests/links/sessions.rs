@@ -224,7 +224,7 @@ fn what_waits_for_a_link_that_became_another_is_not_sealed_for_it() {
     rig.rules = compiler.compile(&moved, &[], &forced_ports()).unwrap();
     let before = rig.counters();
     let (mut tx, mut out) = (Burst::new(), Outcome::new());
-    rig.engine.transmit(&rig.rules, &rig.next_hops, P0, 64, &mut tx, &mut out, &mut NoTap);
+    rig.engine.transmit(&rig.rules, &rig.next_hops, 0, P0, 64, &mut tx, &mut out, &mut NoTap);
     assert_eq!((tx.len(), out.free.len()), (0, 1));
     assert_eq!(rig.drops_since(&before), vec![DropReason::LinkGone]);
 }
@@ -244,7 +244,16 @@ fn a_frame_without_room_costs_no_number() {
         let (mut burst, mut out) = (Burst::new(), Outcome::new());
         burst.push(HeapPacket::new(&frame, head, tail));
         rig.engine.receive(&rig.rules, 1, port, &mut burst, &mut out, &mut NoTap);
-        rig.engine.transmit(&rig.rules, &rig.next_hops, P0, 64, &mut burst, &mut out, &mut NoTap);
+        rig.engine.transmit(
+            &rig.rules,
+            &rig.next_hops,
+            0,
+            P0,
+            64,
+            &mut burst,
+            &mut out,
+            &mut NoTap,
+        );
         assert_eq!(burst.len() + out.free.len(), 1);
         let drops = rig.drops_since(&before);
         match burst.first() {
@@ -266,6 +275,7 @@ fn handed_off_frames_are_opened_by_the_owner_with_its_keys() {
     let config = dataplane_engine::EngineConfig {
         layout: rig.layout,
         queue_frames: 16,
+        guaranteed_frames: 8,
         vswitch_frames: 16,
         punts_per_second: 1,
         punt_burst: 1,
@@ -289,6 +299,6 @@ fn handed_off_frames_are_opened_by_the_owner_with_its_keys() {
     assert_eq!(out.punts[0].frame.bytes(), hello);
     assert_eq!(rig.drops_since(&before), vec![DropReason::Replayed]);
     let mut tx = Burst::new();
-    rig.engine.transmit(&rig.rules, &rig.next_hops, P0, 64, &mut tx, &mut out, &mut NoTap);
+    rig.engine.transmit(&rig.rules, &rig.next_hops, 0, P0, 64, &mut tx, &mut out, &mut NoTap);
     assert!(egress.open_at_neighbour(&tx[0].bytes()[20..]).is_some());
 }

@@ -109,6 +109,7 @@ impl Rig {
         let config = EngineConfig {
             layout,
             queue_frames: 256,
+            guaranteed_frames: 8,
             vswitch_frames: 128,
             punts_per_second: punts.0,
             punt_burst: punts.1,
@@ -213,6 +214,7 @@ impl Rig {
             self.engine.transmit(
                 &self.rules,
                 &self.next_hops,
+                0,
                 port,
                 64,
                 &mut tx,

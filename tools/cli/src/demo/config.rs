@@ -49,6 +49,8 @@ fn config(directory: &Path, socket: &Path, rights: Rights) -> Config {
         ports: Side::BOTH.map(port).to_vec(),
         vswitches: spec.vswitches,
         cables: spec.cables,
+        capacities: spec.capacities,
+        leases: spec.leases,
         ..Config::default()
     }
 }

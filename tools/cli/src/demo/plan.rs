@@ -11,8 +11,8 @@
 
 use anyhow::{Context, Result};
 use dataplane_api::{
-    CableEnd, CableSpec, Generation, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec,
-    VifSpec, VswitchSpec,
+    CableSpec, Generation, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifName, VifSpec,
+    VswitchSpec,
 };
 use traffic::through::{Via, stream};
 use traffic::{Link, Scenario, Sizes, Stream};
@@ -71,7 +71,7 @@ pub(super) fn spec() -> Spec {
         blue.vif(4, Side::West, Role::Provider, None),
         cable_end(BLUE_CABLE),
     ];
-    let end = |tenant: Tenant, vif| CableEnd { vswitch: tenant.name.into(), vif };
+    let end = |tenant: Tenant, vif| VifName { vswitch: tenant.name.into(), vif };
     let customers_only = vec![(Role::Customer, Role::Customer)];
     Spec {
         generation: Generation(1),
@@ -80,6 +80,7 @@ pub(super) fn spec() -> Spec {
             blue.vswitch(BLUE_KEY, SchemeSpec::V48, blue_vifs, None),
         ],
         cables: vec![CableSpec { a: end(red, RED_CABLE), b: end(blue, BLUE_CABLE) }],
+        ..Spec::default()
     }
 }
 

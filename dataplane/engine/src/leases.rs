@@ -1,0 +1,186 @@
+//! Which leases hold at one time, as workers use them.
+
+use crate::rules::{LinkInfo, Rules, VifInfo};
+use crate::schedule::{Capacity, PerByte, Terms};
+use dataplane_api::{Direction, PortId, VifId, WorkerId};
+
+/// Preamble, gap and check sequence.
+const FRAMING: u8 = 24;
+/// Ethernet header.
+const ETHERNET: u8 = 14;
+/// 802.1Q tag.
+const TAG: u8 = 4;
+/// ETHInterface header.
+const ETH_INTERFACE: u8 = 6;
+/// IPv4 or IPv6, and UDP.
+const UDP4: u8 = 28;
+const UDP6: u8 = 48;
+/// What a session adds: Noise 24, CryptoAuth 20.
+const SESSION: u8 = 24;
+
+/// A lease, its names resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// As receipts and counters know it.
+    pub id: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// On which port.
+    pub port: PortId,
+    /// Its vifs, ascending; those of neighbours that are not there now are missing.
+    pub vifs: Vec<VifId>,
+    /// What it gives.
+    pub terms: Terms,
+    /// Unix milliseconds from which on it holds.
+    pub start: u64,
+    /// Unix milliseconds from which on it does not.
+    pub end: u64,
+}
+
+impl LeaseInfo {
+    /// Whether it holds at a time, Unix milliseconds.
+    #[must_use]
+    pub fn holds(&self, at: u64) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    /// The vif at which it is metered.
+    #[must_use]
+    pub fn leader(&self) -> Option<VifId> {
+        self.vifs.first().copied()
+    }
+}
+
+/// What a vif has in one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// Its lease's, if it is metered here.
+    pub(crate) terms: Option<Terms>,
+    /// The vif at which it is metered, if that is another.
+    pub(crate) leader: Option<u32>,
+    /// Bytes that link and wire add to a packet.
+    pub(crate) overhead: u8,
+    port: PortId,
+}
+
+/// What a port is sold as, and who sends its guarantees.
+#[derive(Clone, Debug, Default)]
+struct Sold {
+    rate: u64,
+    longest: u32,
+    /// By worker: guaranteed bytes a second.
+    guaranteed: Vec<u64>,
+}
+
+/// The leases that hold, by vif.
+#[derive(Debug, Default)]
+pub struct Leases {
+    edition: u64,
+    out: Box<[Option<Held>]>,
+    ports: Box<[Option<Sold>]>,
+}
+
+impl Leases {
+    /// Those that hold at `at`, Unix milliseconds. `edition`: other than that of every table before, and not 0.
+    #[must_use]
+    pub fn at(rules: &Rules, at: u64, edition: u64) -> Self {
+        let mut out: Box<[Option<Held>]> =
+            rules.vifs.iter().map(|vif| held(vif.as_ref()?)).collect();
+        let mut ports: Box<[Option<Sold>]> = rules
+            .capacities
+            .iter()
+            .map(|capacity| {
+                capacity.map(|(rate, longest)| Sold { rate, longest, guaranteed: Vec::new() })
+            })
+            .collect();
+        for lease in rules.leases.iter().filter(|lease| lease.holds(at)) {
+            let (Direction::Out, Some(leader)) = (lease.direction, lease.leader()) else {
+                continue;
+            };
+            let owner = rules.vif(leader).and_then(|vif| vif.owner).map_or(0, WorkerId::index);
+            if let Some(sold) = ports.get_mut(lease.port.index()).and_then(Option::as_mut) {
+                sold.guaranteed.resize(sold.guaranteed.len().max(owner + 1), 0);
+                sold.guaranteed[owner] += lease.terms.rate;
+            }
+            for vif in &lease.vifs {
+                let Some(held) = out.get_mut(vif.index()).and_then(Option::as_mut) else {
+                    continue;
+                };
+                if *vif == leader {
+                    held.terms = Some(lease.terms);
+                } else {
+                    held.leader = Some(leader.0);
+                }
+            }
+        }
+        Self { edition, out, ports }
+    }
+
+    /// Which table this is.
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// Whether any port is sold.
+    pub(crate) fn is_sold(&self) -> bool {
+        self.ports.iter().any(Option::is_some)
+    }
+
+    /// What a vif has for what leaves by it.
+    pub(crate) fn out(&self, vif: usize) -> Option<&Held> {
+        self.out.get(vif)?.as_ref()
+    }
+
+    /// Longest frame on a vif's port, bytes of wire.
+    pub(crate) fn longest(&self, vif: usize) -> u64 {
+        let port = self.out(vif).and_then(|held| self.ports.get(held.port.index())?.as_ref());
+        port.map_or(0, |sold| sold.longest.into())
+    }
+
+    /// What a port is to one worker's schedule.
+    pub(crate) fn capacity(&self, port: usize, worker: usize) -> Option<Capacity> {
+        let sold = self.ports.get(port)?.as_ref()?;
+        let own = sold.guaranteed.get(worker).copied().unwrap_or(0);
+        let all = sold.guaranteed.iter().sum();
+        Some(Capacity { rate: sold.rate, longest: sold.longest, guaranteed: (own, all) })
+    }
+}
+
+impl Rules {
+    /// All leases, those to come and those that ended too.
+    pub fn leases(&self) -> impl Iterator<Item = &LeaseInfo> {
+        self.leases.iter()
+    }
+
+    /// The first moment after `at` at which other leases hold, Unix milliseconds.
+    #[must_use]
+    pub fn leases_change_after(&self, at: u64) -> Option<u64> {
+        let moments = self.leases.iter().flat_map(|lease| [lease.start, lease.end]);
+        moments.filter(|moment| *moment > at && *moment < u64::MAX).min()
+    }
+
+    /// What a port is sold as, bytes of wire a second.
+    #[must_use]
+    pub fn capacity(&self, port: PortId) -> Option<u64> {
+        self.capacities.get(port.index()).copied().flatten().map(|(rate, _)| rate)
+    }
+}
+
+/// A vif without a lease; nothing for a cable.
+fn held(vif: &VifInfo) -> Option<Held> {
+    let session = if vif.node.is_some() { SESSION } else { 0 };
+    let tagged = |vlan: Option<u16>| if vlan.is_some() { TAG } else { 0 };
+    let (port, link) = match vif.link {
+        LinkInfo::Ethernet { port, vlan, .. } => (port, ETH_INTERFACE + tagged(vlan)),
+        LinkInfo::Udp { port, vlan, own, .. } => {
+            (port, tagged(vlan) + if own.is_ipv4() { UDP4 } else { UDP6 })
+        }
+        LinkInfo::Cable { .. } => return None,
+    };
+    let overhead = FRAMING + ETHERNET + link + session;
+    Some(Held { terms: None, leader: None, overhead, port })
+}
+
+/// Lowest rate that can be leased or sold, bytes a second.
+pub(crate) const RATE_MIN: u64 = PerByte::RATE_MIN;

@@ -70,7 +70,7 @@ impl fmt::Display for UnitId {
 }
 
 /// How an asset is written: `2.5 PKT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unit {
     code: String,
     per_whole: u64,

@@ -8,6 +8,9 @@
 //! Batch{now, entries} ─► decide(&impl Books) ─► Changes: accounts and records as they shall be
 //!                              │                    └─► a store writes them in its transaction; Ledger keeps them
 //!                              └► Refusal, and nothing has changed
+//!
+//! Receipt ─► tally ─► invoice ──┐
+//! Record ───────────► statement ┴─► CSV, JSON
 //! ```
 //!
 //! A payment on a chain is pended when it is seen, posted when it is deep enough, voided when it is withdrawn before.
@@ -23,13 +26,18 @@
 pub mod account;
 pub mod amount;
 mod decide;
+pub mod invoice;
 mod memory;
+pub mod receipt;
+mod render;
+pub mod statement;
 pub mod transfer;
 
 pub use account::{Account, AccountId, Balance, Net, Opening, Rule, Side};
 pub use amount::{Amount, Unit, UnitId};
 pub use decide::{Books, Changes, Decision, Failure, Head, Refusal, decide};
 pub use memory::Ledger;
+pub use render::RenderError;
 pub use transfer::{Action, Batch, Entry, Movement, Purpose, Record, Source, State, Transfer};
 
 /// Unix time, milliseconds.

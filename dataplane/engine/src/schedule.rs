@@ -243,7 +243,7 @@ impl<E: Queued> Schedule<E> {
         }
         let (now, len) = (ticks(now), u64::from(item.len()));
         match meter.mark(now, len) {
-            Mark::Guaranteed { start, finish } => {
+            Mark::Guaranteed { finish, .. } => {
                 let Some(pace) = &self.pace else {
                     return self.push_free(item).map(|()| Class::Free);
                 };
@@ -251,8 +251,11 @@ impl<E: Queued> Schedule<E> {
                     return self.push_priority(meter, item).map(|()| Class::Priority);
                 }
                 let waiting = self.guaranteed.bytes() + len;
+                // Early enough for all deadlines to be kept: what waits is sent by then in what is never guaranteed
+                // alone. Before its turn at the lease's own rate, too, so that those within a burst wait no longer
+                // than others while there is room for all.
                 let near = pace.near.max(pace.spare.times(waiting));
-                let due = start.wrapping_add(near.min(finish.wrapping_sub(start)));
+                let due = meter.due(now, now.wrapping_add(near), finish);
                 let slot = due >> DEADLINE_SLOT_BITS;
                 match self.guaranteed.push(&mut self.slab, slot, item) {
                     Ok(()) => Ok(Class::Guaranteed),

@@ -27,6 +27,9 @@ pub(super) fn later(a: Ticks, b: Ticks) -> Ticks {
     if after(a, b) > 0 { a } else { b }
 }
 
+/// Five bits have to hold a shift: enough for 10¹¹ bytes a second.
+const SHIFT_MAX: u8 = 31;
+
 /// What a byte takes at some rate: `mantissa · 2^-shift` ticks, 31 bits exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerByte {
@@ -44,7 +47,7 @@ impl PerByte {
         let rate = u128::from(rate.max(Self::RATE_MIN));
         let mut shift = 0;
         // As long as the mantissa keeps to its 32 bits.
-        while shift < 63 && (TICKS_PER_SECOND << (shift + 1)) / rate <= u128::from(u32::MAX) {
+        while shift < SHIFT_MAX && (TICKS_PER_SECOND << (shift + 1)) / rate <= u128::from(u32::MAX) {
             shift += 1;
         }
         let mantissa = ((TICKS_PER_SECOND << shift) + rate / 2) / rate;

@@ -16,4 +16,4 @@ pub mod terms;
 
 pub use calendar::{Booking, Calendar, Quantity, Refusal};
 pub use leases::{Happened, Lease, Leases, State};
-pub use terms::{Ask, Burst, Direction, LeaseId, PortSide, PortTerms, Share, Slot, Time};
+pub use terms::{Ask, Burst, LeaseId, PortSide, PortTerms, Share, Slot, Time};

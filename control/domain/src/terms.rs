@@ -1,5 +1,7 @@
 //! What a lease is made of: a share of one side of a port, for a slot of time.
 
+use dataplane_api::Direction;
+pub use dataplane_api::limits::RATE_MIN;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -71,16 +73,6 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// Which way, seen from the box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Into the box.
-    Ingress,
-    /// Out of the box.
-    Egress,
-}
-
 /// A port in one direction: what leases are shares of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PortSide {
@@ -93,8 +85,8 @@ pub struct PortSide {
 impl fmt::Display for PortSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = match self.direction {
-            Direction::Ingress => "ingress",
-            Direction::Egress => "egress",
+            Direction::Out => "out",
+            Direction::In => "in",
         };
         write!(f, "{} {direction}", self.port)
     }

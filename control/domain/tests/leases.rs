@@ -8,16 +8,16 @@
 
 use control_domain::leases::{Change, LeaseError, VifSet};
 use control_domain::{
-    Ask, Burst, Direction, Lease, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, State, Time,
+    Ask, Burst, Lease, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, State, Time,
 };
-use dataplane_api::TenantId;
+use dataplane_api::{Direction, TenantId};
 use std::collections::BTreeSet;
 
 const RED: TenantId = TenantId(1);
 const BLUE: TenantId = TenantId(2);
 
 fn side() -> PortSide {
-    PortSide { port: "west".into(), direction: Direction::Egress }
+    PortSide { port: "west".into(), direction: Direction::Out }
 }
 
 /// 900 bytes a second for sale, 10 ms of grace, 40 ms of first refusal that lapse 5 ms before the end.
@@ -85,9 +85,9 @@ fn a_renewal_leaves_no_gap_and_comes_before_newcomers() {
     leases.sell(Time(0), id, RED).unwrap();
     leases.bind(Time(0), id, vifs()).unwrap();
     // Held: the grace to 210, and the first refusal to 240. A newcomer behind that bounds the renewal.
-    let full = leases.offer(Time(0), LeaseId(8), &ask(239, 300, 1), Time(50)).unwrap_err();
+    let full = leases.offer(Time(0), LeaseId(8), &ask(239, 300, 64), Time(50)).unwrap_err();
     assert!(matches!(full, LeaseError::Refused(Refusal::Full { at: Time(239), .. })), "{full}");
-    leases.offer(Time(0), LeaseId(8), &ask(240, 300, 1), Time(50)).unwrap();
+    leases.offer(Time(0), LeaseId(8), &ask(240, 300, 64), Time(50)).unwrap();
     leases.sell(Time(0), LeaseId(8), BLUE).unwrap();
     let Err(LeaseError::Refused(Refusal::Full { at, asked, free, fits, .. })) =
         leases.renew(Time(150), id, Time(260))
@@ -95,7 +95,7 @@ fn a_renewal_leaves_no_gap_and_comes_before_newcomers() {
         panic!("the room is gone");
     };
     let most = Slot { start: Time(200), end: Time(230) };
-    assert_eq!((at, asked, free, fits), (Time(240), 900, 899, Some(most)));
+    assert_eq!((at, asked, free, fits), (Time(240), 900, 836, Some(most)));
     leases.renew(Time(150), id, Time(230)).unwrap();
     assert_eq!(what(&mut leases, 229), [(100, 7, "began")]);
     // In its grace it is still there to renew, but there is no room.
@@ -129,7 +129,7 @@ fn what_nobody_buys_or_uses_gives_its_room_back() {
     assert!(matches!(late, LeaseError::State { state: State::Offered { .. }, .. }), "{late}");
     assert_eq!(what(&mut leases, 50), [(50, 1, "ended")]);
     assert_eq!(what(&mut leases, 200), [(195, 2, "lapsed"), (200, 2, "ended")]);
-    let late = leases.offer(Time(200), LeaseId(3), &ask(100, 200, 1), Time(300));
+    let late = leases.offer(Time(200), LeaseId(3), &ask(100, 200, 64), Time(300));
     assert!(matches!(late, Err(LeaseError::Past { .. })));
 }
 
@@ -198,7 +198,7 @@ fn it_does_not_matter_how_often_somebody_looks() {
     let (mut now, mut done) = (0, 0);
     for round in 0..60_000_u64 {
         let id = LeaseId(u32::try_from(below(8)).unwrap());
-        let (choice, far, rate) = (below(9), below(120), 1 + below(500));
+        let (choice, far, rate) = (below(9), below(120), 64 + below(500));
         // Both look before anything is done: a renewal that comes too late is too late for both.
         happened_seldom.extend(seldom.advance(Time(now)));
         let act = |leases: &mut Leases| -> Result<(), LeaseError> {

@@ -18,6 +18,8 @@ pub const DIRECTOR_BITS_MAX: u32 = 15;
 pub const NAME_LEN_MAX: usize = 32;
 /// Longest login name, in bytes.
 pub const LOGIN_LEN_MAX: usize = 64;
+/// Lowest rate that can be leased or sold, bytes a second.
+pub const RATE_MIN: u64 = 64;
 /// Bytes kept free before a packet for the longest encapsulation.
 pub const HEADROOM_MIN: usize = 128;
 /// Bytes kept free after a packet.

@@ -17,7 +17,9 @@
 
 mod steps;
 
-use crate::terms::{Ask, Burst, LeaseId, PortSide, PortTerms, SHARE_MAX, Share, Slot, Time};
+use crate::terms::{
+    Ask, Burst, LeaseId, PortSide, PortTerms, RATE_MIN, SHARE_MAX, Share, Slot, Time,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -111,8 +113,8 @@ pub enum Refusal {
     /// A slot must be longer than nothing and end, grace included, by [`Time::MAX`].
     #[error("slot from {} to {}: expected an end after the start and not later than {}", .0.start, .0.end, Time::MAX)]
     BadSlot(Slot),
-    /// A rate is at least 1 and at most [`SHARE_MAX`].
-    #[error("{0} bytes/s: expected 1 to {SHARE_MAX}")]
+    /// A rate is at least [`RATE_MIN`] and at most [`SHARE_MAX`].
+    #[error("{0} bytes/s: expected {RATE_MIN} to {SHARE_MAX}")]
     BadRate(u64),
     /// A burst is at least two of the largest frames, and at most [`SHARE_MAX`].
     #[error("burst of {asked} bytes: expected {least} to {SHARE_MAX}")]
@@ -144,9 +146,9 @@ pub enum Refusal {
         /// The lease.
         slot: Slot,
     },
-    /// A split must leave rate, and the least burst, on both sides.
+    /// A split must leave the least rate, and the least burst, on both sides.
     #[error(
-        "split off {bytes_per_s} bytes/s: expected less than the lease's {}, and of its burst ({} bytes) \
+        "split off {bytes_per_s} of {} bytes/s: expected {RATE_MIN} at least on both sides, and a burst ({} bytes) of \
          at least {burst_min}",
         share.bytes_per_s, share.burst_bytes
     )]
@@ -220,7 +222,7 @@ impl Calendar {
         let side =
             self.sides.get(&ask.side).ok_or_else(|| Refusal::UnknownSide(ask.side.clone()))?;
         let terms = &side.terms;
-        if ask.bytes_per_s == 0 || ask.bytes_per_s > SHARE_MAX {
+        if !(RATE_MIN..=SHARE_MAX).contains(&ask.bytes_per_s) {
             return Err(Refusal::BadRate(ask.bytes_per_s));
         }
         let (wanted, least) = bursts(ask, terms)?;
@@ -288,7 +290,7 @@ impl Calendar {
         if self.bookings.len() >= BOOKINGS_MAX {
             return Err(Refusal::TooMany);
         }
-        if bytes_per_s == 0 || bytes_per_s > SHARE_MAX {
+        if !(RATE_MIN..=SHARE_MAX).contains(&bytes_per_s) {
             return Err(Refusal::BadRate(bytes_per_s));
         }
         if burst_bytes > SHARE_MAX {
@@ -426,7 +428,8 @@ impl Calendar {
         let (booking, side) = self.booked(id)?;
         let share = booking.share;
         let least = side.terms.burst_min();
-        if bytes_per_s == 0 || bytes_per_s >= share.bytes_per_s || share.burst_bytes < 2 * least {
+        let rest = share.bytes_per_s.saturating_sub(bytes_per_s);
+        if bytes_per_s.min(rest) < RATE_MIN || share.burst_bytes < 2 * least {
             return Err(Refusal::SplitRate { bytes_per_s, share, burst_min: 2 * least });
         }
         let part =

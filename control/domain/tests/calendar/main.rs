@@ -12,8 +12,9 @@
 mod twin;
 
 use control_domain::{
-    Ask, Burst, Calendar, Direction, LeaseId, PortSide, PortTerms, Refusal, Share, Slot, Time,
+    Ask, Burst, Calendar, LeaseId, PortSide, PortTerms, Refusal, Share, Slot, Time,
 };
+use dataplane_api::Direction;
 use std::collections::BTreeMap;
 use twin::Twin;
 
@@ -52,7 +53,7 @@ impl Random {
         let bytes_per_s = match self.below(60) {
             0 => 0,
             1 => self.draw(),
-            _ => 1 + self.below(600),
+            _ => 60 + self.below(600),
         };
         let burst = match self.below(40) {
             0 => Burst::Exactly(self.draw()),
@@ -66,10 +67,10 @@ impl Random {
 
     fn side(&mut self) -> PortSide {
         let (port, direction) = match self.below(64) {
-            0 => ("nowhere", Direction::Egress),
-            1..32 => ("west", Direction::Egress),
-            32..48 => ("west", Direction::Ingress),
-            _ => ("east", Direction::Egress),
+            0 => ("nowhere", Direction::Out),
+            1..32 => ("west", Direction::Out),
+            32..48 => ("west", Direction::In),
+            _ => ("east", Direction::Out),
         };
         PortSide { port: port.into(), direction }
     }
@@ -235,7 +236,7 @@ fn everywhere(calendar: &Calendar, twin: &Twin, random: &mut Random) {
 fn a_calendar_comes_back_from_its_bookings() {
     let mut random = Random(9);
     let mut calendar = Calendar::default();
-    for (port, direction) in [("west", Direction::Egress), ("east", Direction::Egress)] {
+    for (port, direction) in [("west", Direction::Out), ("east", Direction::Out)] {
         let terms = PortTerms { capacity_bytes_per_s: 9000, ..random.terms() };
         calendar.set_terms(&PortSide { port: port.into(), direction }, terms);
     }

@@ -81,7 +81,7 @@ impl Twin {
     pub fn quote(&self, ask: &Ask) -> Result<Booking, Refusal> {
         let terms =
             self.terms.get(&ask.side).ok_or_else(|| Refusal::UnknownSide(ask.side.clone()))?;
-        if ask.bytes_per_s == 0 || ask.bytes_per_s > 1 << 40 {
+        if ask.bytes_per_s < 64 || ask.bytes_per_s > 1 << 40 {
             return Err(Refusal::BadRate(ask.bytes_per_s));
         }
         let frame = u64::from(terms.mtu) + 14 + 4 + 24;
@@ -234,7 +234,7 @@ impl Twin {
         let whole = self.find(id).ok_or(Refusal::Unknown(id))?.clone();
         let least = 2 * (u64::from(self.terms[&whole.side].mtu) + 42);
         let share = whole.share;
-        if rate == 0 || rate >= share.bytes_per_s || share.burst_bytes < 2 * least {
+        if rate < 64 || rate + 64 > share.bytes_per_s || share.burst_bytes < 2 * least {
             let (bytes_per_s, burst_min) = (rate, 2 * least);
             return Err(Refusal::SplitRate { bytes_per_s, share, burst_min });
         }

@@ -39,7 +39,7 @@ pub struct PerByte {
 
 impl PerByte {
     /// Lowest rate that can be told, bytes a second.
-    pub const RATE_MIN: u64 = 64;
+    pub const RATE_MIN: u64 = dataplane_api::limits::RATE_MIN;
 
     /// At `rate` bytes a second, at least [`Self::RATE_MIN`].
     #[must_use]

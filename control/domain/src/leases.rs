@@ -16,7 +16,7 @@
 //! - Whoever ends a lease early gives up its room from that instant on: no grace, no first refusal.
 
 use crate::calendar::{Booking, Calendar, Refusal};
-use crate::terms::{Ask, LeaseId, PortSide, PortTerms, Time};
+use crate::terms::{Ask, LeaseId, PortSide, PortTerms, RATE_MIN, Slot, Time};
 use dataplane_api::TenantId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub struct Leases {
     leases: BTreeMap<LeaseId, Lease>,
     /// When something happens to a lease by itself: exactly one entry for each.
     due: BTreeSet<(Time, LeaseId)>,
+    /// By vswitch and vif: the leases bound to it.
+    bound: BTreeMap<String, BTreeMap<u16, BTreeSet<LeaseId>>>,
 }
 
 /// A lease, beside its booking.
@@ -38,7 +40,7 @@ pub struct Lease {
     /// Whose it is, once sold.
     pub owner: Option<TenantId>,
     /// What it is for, once bound.
-    pub vifs: Option<VifSet>,
+    pub binding: Option<Binding>,
 }
 
 /// How far a lease is in its life.
@@ -60,13 +62,23 @@ pub enum State {
     Grace,
 }
 
-/// Vifs that share a lease: one, or several of one vswitch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VifSet {
+/// What a lease is for, and how it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
     /// Name of the vswitch.
     pub vswitch: String,
-    /// Their numbers.
+    /// Numbers of the vifs that share the lease. A vif has one lease of a direction at a time.
     pub vifs: BTreeSet<u16>,
+    /// Weight in what guarantees leave over, bytes a second; `None`: the rate. 0: what is above the guarantee is free.
+    #[serde(default)]
+    pub weight: Option<u64>,
+    /// Most that leaves at all, bytes of wire a second; 0 or `None`: no bound.
+    #[serde(default)]
+    pub ceiling: Option<u64>,
+    /// Packets leave in the order they came, whatever they are to the lease.
+    #[serde(default)]
+    pub preserve_order: bool,
 }
 
 /// Something that happened by time alone.
@@ -127,6 +139,24 @@ pub enum LeaseError {
     /// A lease is for one vif at least.
     #[error("bind lease {0}: expected at least one vif")]
     NoVif(LeaseId),
+    /// Beyond what the port has.
+    #[error("weight or ceiling of {found} bytes/s: expected 0, or {RATE_MIN} to {most}")]
+    Rate {
+        /// As asked.
+        found: u64,
+        /// The port's capacity.
+        most: u64,
+    },
+    /// Two at a time.
+    #[error(
+        "lease {lease}: lease {other} is bound to the same vif at the same time, in the same direction"
+    )]
+    Overlap {
+        /// Which should be bound or renewed.
+        lease: LeaseId,
+        /// Which is there.
+        other: LeaseId,
+    },
 }
 
 const SOLD: &str = "sold and not bound";
@@ -158,7 +188,7 @@ impl Leases {
             return Err(LeaseError::Past { until, end: ask.slot.end, now });
         }
         self.calendar.admit(id, ask)?;
-        self.put(id, Lease { state: State::Offered { until }, owner: None, vifs: None })
+        self.put(id, Lease { state: State::Offered { until }, owner: None, binding: None })
     }
 
     /// Puts back a lease from a store: it is what it was, until [`Self::advance`] brings it up to date.
@@ -183,7 +213,7 @@ impl Leases {
         self.change(id, "to sell", "offered, before the offer ends", |lease, booking| {
             let stands =
                 matches!(lease.state, State::Offered { until } if now < until.min(booking.slot.end));
-            stands.then_some(Lease { state: State::Sold, owner: Some(owner), vifs: None })
+            stands.then_some(Lease { state: State::Sold, owner: Some(owner), binding: None })
         })
     }
 
@@ -200,15 +230,26 @@ impl Leases {
     /// Gives a lease to vifs, for good.
     ///
     /// # Errors
-    /// [`LeaseError::NoVif`], [`LeaseError::NoLease`], [`LeaseError::State`] unless it is sold and not bound.
-    pub fn bind(&mut self, now: Time, id: LeaseId, vifs: VifSet) -> Result<(), LeaseError> {
-        if vifs.vifs.is_empty() {
+    /// [`LeaseError::NoLease`], [`LeaseError::State`] unless it is sold and not bound, [`LeaseError::NoVif`],
+    /// [`LeaseError::Rate`], [`LeaseError::Overlap`].
+    pub fn bind(&mut self, now: Time, id: LeaseId, binding: Binding) -> Result<(), LeaseError> {
+        let (_, booking) = self.lease(id)?;
+        if binding.vifs.is_empty() {
             return Err(LeaseError::NoVif(id));
         }
+        let terms = self.calendar.terms(&booking.side);
+        let most = terms.map_or(0, |terms| terms.capacity_bytes_per_s);
+        let rates = [binding.weight, binding.ceiling].into_iter().flatten();
+        if let Some(found) =
+            rates.filter(|rate| *rate > 0).find(|rate| !(RATE_MIN..=most).contains(rate))
+        {
+            return Err(LeaseError::Rate { found, most });
+        }
+        self.alone(id, &binding, booking.slot)?;
         self.change(id, "to bind", SOLD, |lease, booking| {
             let state = if now < booking.slot.start { State::Bound } else { State::Active };
-            let owner = lease.owner;
-            is_sold(lease, booking, now).then_some(Lease { state, owner, vifs: Some(vifs) })
+            let (owner, binding) = (lease.owner, Some(binding));
+            is_sold(lease, booking, now).then_some(Lease { state, owner, binding })
         })
     }
 
@@ -243,7 +284,8 @@ impl Leases {
     /// Renews a lease to a later end, until its grace is over; see [`Calendar::renew`].
     ///
     /// # Errors
-    /// [`LeaseError::NoLease`], [`LeaseError::Refused`], [`LeaseError::State`] if it is not sold or its time is over.
+    /// [`LeaseError::NoLease`], [`LeaseError::Refused`], [`LeaseError::Overlap`], [`LeaseError::State`] if it is not
+    /// sold or its time is over.
     pub fn renew(&mut self, now: Time, id: LeaseId, end: Time) -> Result<(), LeaseError> {
         let (lease, booking) = self.lease(id)?;
         let runs = match lease.state {
@@ -259,6 +301,9 @@ impl Leases {
                 what: "to renew",
                 expected,
             });
+        }
+        if let Some(binding) = &lease.binding {
+            self.alone(id, binding, Slot { start: booking.slot.start, end })?;
         }
         let mut renewed = lease.clone();
         if renewed.state == State::Grace && now < end {
@@ -385,8 +430,38 @@ impl Leases {
         Ok(())
     }
 
-    /// Puts a lease beside its booking, and when it changes next.
+    /// No other lease is bound to one of the vifs in the slot, in the same direction.
+    fn alone(&self, id: LeaseId, binding: &Binding, slot: Slot) -> Result<(), LeaseError> {
+        let (_, here) = self.lease(id)?;
+        for other in self.bound_to(&binding.vswitch, &binding.vifs) {
+            let (_, there) = self.lease(other)?;
+            let is_same = there.side.direction == here.side.direction && other != id;
+            if is_same && slot.start < there.slot.end && there.slot.start < slot.end {
+                return Err(LeaseError::Overlap { lease: id, other });
+            }
+        }
+        Ok(())
+    }
+
+    /// The leases that are bound to any of these vifs, by vif and id.
+    pub(crate) fn bound_to(
+        &self,
+        vswitch: &str,
+        vifs: &BTreeSet<u16>,
+    ) -> impl Iterator<Item = LeaseId> {
+        let there = self.bound.get(vswitch).into_iter();
+        let of = vifs.iter();
+        there.flat_map(move |there| of.clone().filter_map(|vif| there.get(vif))).flatten().copied()
+    }
+
+    /// Puts a lease beside its booking, its vifs, and when it changes next.
     fn put(&mut self, id: LeaseId, lease: Lease) -> Result<&Booking, LeaseError> {
+        if let Some(binding) = &lease.binding {
+            let there = self.bound.entry(binding.vswitch.clone()).or_default();
+            for vif in &binding.vifs {
+                there.entry(*vif).or_default().insert(id);
+            }
+        }
         self.leases.insert(id, lease);
         self.due.insert(self.next_change(id));
         self.calendar.booking(id).ok_or(LeaseError::NoLease(id))
@@ -395,7 +470,19 @@ impl Leases {
     fn take(&mut self, id: LeaseId) -> Option<(Lease, Booking)> {
         self.due.remove(&self.next_change(id));
         let booking = self.calendar.remove(id).ok()?;
-        Some((self.leases.remove(&id)?, booking))
+        let lease = self.leases.remove(&id)?;
+        if let Some(binding) = &lease.binding
+            && let Some(there) = self.bound.get_mut(&binding.vswitch)
+        {
+            there.retain(|_, leases| {
+                leases.remove(&id);
+                !leases.is_empty()
+            });
+            if there.is_empty() {
+                self.bound.remove(&binding.vswitch);
+            }
+        }
+        Some((lease, booking))
     }
 
     /// The entry in `due` of a lease.

@@ -6,9 +6,9 @@
     reason = "a test that cannot go on has failed, and says what it hit"
 )]
 
-use control_domain::leases::{Change, LeaseError, VifSet};
+use control_domain::leases::{Binding, Change, LeaseError};
 use control_domain::{
-    Ask, Burst, Lease, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, State, Time,
+    Ask, Booking, Burst, Lease, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, State, Time,
 };
 use dataplane_api::{Direction, TenantId};
 use std::collections::BTreeSet;
@@ -40,8 +40,8 @@ fn ask(start: u64, end: u64, bytes_per_s: u64) -> Ask {
     Ask { side: side(), slot, bytes_per_s, burst: Burst::Usual }
 }
 
-fn vifs() -> VifSet {
-    VifSet { vswitch: "red".into(), vifs: BTreeSet::from([2, 3]) }
+fn vifs() -> Binding {
+    Binding { vswitch: "red".into(), vifs: BTreeSet::from([2, 3]), ..Binding::default() }
 }
 
 fn what(leases: &mut Leases, now: u64) -> Vec<(u64, u32, &'static str)> {
@@ -62,7 +62,7 @@ fn a_lease_lives_from_offer_to_end() {
     leases.sell(Time(10), id, RED).unwrap();
     leases.hand_over(Time(20), id, BLUE).unwrap();
     leases.bind(Time(30), id, vifs()).unwrap();
-    let lease = Lease { state: State::Bound, owner: Some(BLUE), vifs: Some(vifs()) };
+    let lease = Lease { state: State::Bound, owner: Some(BLUE), binding: Some(vifs()) };
     assert_eq!(leases.lease(id).unwrap().0, &lease);
     assert_eq!(what(&mut leases, 99), []);
     assert_eq!(leases.next_due(), Some(Time(100)));
@@ -147,7 +147,7 @@ fn what_is_bound_is_neither_split_nor_handed_over() {
         .collect();
     assert_eq!(shares, [(1, 100, 150, 800), (2, 150, 200, 500), (3, 150, 200, 300)]);
     assert!(matches!(
-        leases.bind(Time(0), id, VifSet { vifs: BTreeSet::new(), ..vifs() }),
+        leases.bind(Time(0), id, Binding { vifs: BTreeSet::new(), ..vifs() }),
         Err(LeaseError::NoVif(_))
     ));
     leases.bind(Time(0), id, vifs()).unwrap();
@@ -185,6 +185,29 @@ fn an_early_end_frees_the_room_from_then_on() {
     assert_eq!((leases.iter().count(), leases.next_due()), (0, None));
 }
 
+#[test]
+fn a_vif_has_one_lease_of_a_direction_at_a_time() {
+    let mut leases = leases();
+    for (id, start) in [(1, 100), (2, 200), (3, 150)] {
+        leases.offer(Time(0), LeaseId(id), &ask(start, start + 100, 200), Time(50)).unwrap();
+        leases.sell(Time(0), LeaseId(id), RED).unwrap();
+    }
+    leases.bind(Time(0), LeaseId(1), vifs()).unwrap();
+    let one = |vif| Binding { vifs: BTreeSet::from([vif]), ..vifs() };
+    leases.bind(Time(0), LeaseId(2), one(3)).unwrap();
+    let overlap =
+        |lease, other| Err(LeaseError::Overlap { lease: LeaseId(lease), other: LeaseId(other) });
+    assert_eq!(leases.bind(Time(0), LeaseId(3), one(2)), overlap(3, 1));
+    assert_eq!(leases.renew(Time(0), LeaseId(1), Time(201)), overlap(1, 2));
+    let much = Binding { ceiling: Some(1001), ..one(4) };
+    let rate = LeaseError::Rate { found: 1001, most: 1000 };
+    assert_eq!(leases.bind(Time(0), LeaseId(3), much), Err(rate));
+    leases.bind(Time(0), LeaseId(3), one(4)).unwrap();
+    // What has ended is in nobody's way.
+    leases.end(Time(10), LeaseId(2), Time(10)).unwrap();
+    leases.renew(Time(10), LeaseId(1), Time(201)).unwrap();
+}
+
 /// Random lives, looked at every millisecond by one and seldom by another: what happened is the same.
 #[test]
 fn it_does_not_matter_how_often_somebody_looks() {
@@ -209,7 +232,10 @@ fn it_does_not_matter_how_often_somebody_looks() {
                     leases.offer(now, id, &ask(start, start + 1 + far, rate), later).map(drop)
                 }
                 2 => leases.sell(now, id, RED),
-                3 => leases.bind(now, id, vifs()),
+                3 => {
+                    let vifs = BTreeSet::from([u16::try_from(id.0 % 5).unwrap()]);
+                    leases.bind(now, id, Binding { vifs, ..Binding::default() })
+                }
                 4 => leases.renew(now, id, later),
                 5 => leases.split_at(now, id, later, LeaseId(id.0 + 8)),
                 6 => leases.split_rate(now, id, rate, LeaseId(id.0 + 8)),
@@ -230,6 +256,16 @@ fn it_does_not_matter_how_often_somebody_looks() {
             happened_often.extend(happened);
         }
         assert!(often.iter().count() == often.calendar().bookings().count());
+        for (id, lease, booking) in often.iter() {
+            let same = |(other, there, _): &(LeaseId, &Lease, &Booking)| {
+                let vifs = |lease: &Lease| lease.binding.clone().map(|binding| binding.vifs);
+                *other != id && vifs(lease).is_some() && vifs(there) == vifs(lease)
+            };
+            for (_, _, there) in often.iter().filter(same) {
+                let slot = booking.slot;
+                assert!(slot.end <= there.slot.start || there.slot.end <= slot.start);
+            }
+        }
         // Nothing of a lease is left behind: what is due is due for a lease that is there.
         assert_eq!(often.next_due().is_some(), often.iter().next().is_some());
     }

@@ -174,14 +174,15 @@ impl Calendar {
         let entry = self.sides.entry(side.clone());
         let entry = entry.or_insert_with(|| Side { terms, booked: Steps::default() });
         entry.terms = terms;
-        self.misfits(side)
+        self.misfits(side, terms.limit())
     }
 
-    /// The leases of a side that do not fit, as [`Self::set_terms`] names them. None, usually, and that costs nothing.
+    /// The leases of a side that would not fit within a limit, as [`Self::set_terms`] names them. None, usually, and
+    /// that costs nothing.
     #[must_use]
-    pub fn misfits(&self, side: &PortSide) -> Vec<LeaseId> {
+    pub fn misfits(&self, side: &PortSide, limit: Share) -> Vec<LeaseId> {
         let Some(here) = self.sides.get(side) else { return Vec::new() };
-        let limit = Level::from(here.terms.limit());
+        let limit = Level::from(limit);
         let highest = here.booked.highest();
         if highest.rate <= limit.rate && highest.burst <= limit.burst {
             return Vec::new();
@@ -276,7 +277,7 @@ impl Calendar {
         self.restore(id, booking)
     }
 
-    /// Books what was booked before, as it stands in a store: fitting or not, [`Self::misfits`] will tell.
+    /// Books what was booked before, as it stands in a store: fitting or not, [`Self::misfits`] tells.
     ///
     /// # Errors
     /// [`Refusal::Taken`], [`Refusal::TooMany`], [`Refusal::UnknownSide`], [`Refusal::BadSlot`],

@@ -4,7 +4,7 @@
 //! an id that is given to something new is zeroed first (no worker uses it then).
 //!
 //! ```text
-//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | vswitch 0 drops | vswitch 1 … |
+//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | lease of vif 0: 16 | … | vswitch 0 drops | … |
 //! ```
 
 use crate::{DropReason, PortId, VifId, VswitchId};
@@ -89,6 +89,47 @@ pub enum VifCounter {
     Late,
 }
 
+/// Counters of what leaves by a vif while it is leased, per worker. Bytes are those of wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum LeaseCounter {
+    /// Packets in profile that left.
+    GuaranteedPackets,
+    /// Their bytes.
+    GuaranteedBytes,
+    /// Packets above the guarantee that left by weight.
+    PriorityPackets,
+    /// Their bytes.
+    PriorityBytes,
+    /// Packets without a claim that left.
+    FreePackets,
+    /// Their bytes.
+    FreeBytes,
+    /// Packets dropped above the lease's ceiling.
+    AboveCeiling,
+    /// Packets dropped because there was no room for their class.
+    NoRoom,
+    /// Packets in profile or above it by how long they waited; the first of [`DELAY_BUCKETS`].
+    Delays,
+}
+
+/// Parts of a lease's delays: the first is up to [`DELAY_FIRST`], each next one up to four times as much as the one
+/// before, the last is all beyond.
+pub const DELAY_BUCKETS: usize = 8;
+/// Bound of the first part of delays, ns: 8.192 µs.
+pub const DELAY_FIRST: u64 = 1 << 13;
+
+/// The part of a delay, ns.
+#[inline]
+#[must_use]
+pub const fn delay_bucket(delay: u64) -> usize {
+    let bits = (u64::BITS - (delay / DELAY_FIRST).leading_zeros()) as usize;
+    let bucket = bits.div_ceil(2);
+    if bucket < DELAY_BUCKETS { bucket } else { DELAY_BUCKETS - 1 }
+}
+
+/// Slots of a vif's lease: two cache lines.
+pub const LEASE_SLOTS: usize = LeaseCounter::Delays as usize + DELAY_BUCKETS;
 /// Slots kept for [`WorkerCounter`].
 pub const WORKER_SLOTS: usize = 32;
 /// Slots kept for [`PortCounter`], before the port's drops.
@@ -126,8 +167,12 @@ impl Layout {
         WORKER_SLOTS + self.ports * (PORT_SLOTS + DROP_SLOTS)
     }
 
-    const fn vswitches_start(&self) -> usize {
+    const fn leases_start(&self) -> usize {
         self.vifs_start() + self.vifs * VIF_SLOTS
+    }
+
+    const fn vswitches_start(&self) -> usize {
+        self.leases_start() + self.vifs * LEASE_SLOTS
     }
 
     /// Slot of a worker counter.
@@ -152,6 +197,12 @@ impl Layout {
     #[must_use]
     pub const fn vif(&self, vif: VifId) -> usize {
         self.vifs_start() + vif.index() * VIF_SLOTS
+    }
+
+    /// First of the [`LEASE_SLOTS`] slots of a vif's lease.
+    #[must_use]
+    pub const fn lease(&self, vif: VifId) -> usize {
+        self.leases_start() + vif.index() * LEASE_SLOTS
     }
 
     /// Slot of a drop that is charged to a vswitch.
@@ -190,6 +241,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_delay_is_in_the_part_whose_bound_it_keeps() {
+        let bound = |bucket: u32| DELAY_FIRST << (2 * bucket);
+        for bucket in 0..7 {
+            assert_eq!(delay_bucket(bound(bucket) - 1), bucket as usize);
+            assert_eq!(delay_bucket(bound(bucket)), bucket as usize + 1);
+        }
+        assert_eq!(delay_bucket(u64::MAX), DELAY_BUCKETS - 1);
+    }
+
+    #[test]
     fn parts_of_a_bank_do_not_overlap() {
         let layout = Layout { ports: 2, vifs: 3, vswitches: 2 };
         let last_port_drop = layout.port_drop(PortId(1), DropReason::Stopping);
@@ -200,8 +261,10 @@ mod tests {
         assert!(last_port_drop < layout.vif(VifId(0)));
         assert_eq!(layout.vif(VifId(0)) % VIF_SLOTS, 0);
         assert!(
-            layout.vif(VifId(2)) + VIF_SLOTS <= layout.vswitch_drop(VswitchId(0), DropReason::Runt)
+            layout.lease(VifId(2)) + LEASE_SLOTS
+                <= layout.vswitch_drop(VswitchId(0), DropReason::Runt)
         );
+        assert_eq!(layout.vif(VifId(2)) + VIF_SLOTS, layout.lease(VifId(0)));
         assert!(layout.vswitch_drop(VswitchId(1), DropReason::Stopping) < layout.len());
     }
 }

@@ -1,12 +1,12 @@
 //! Messages on the management socket: a u32 little-endian length, then postcard. The first message each way is
 //! [`Hello`]; a side that reads another version closes.
 
-use crate::status::{LinkStatus, RouterStatus};
+use crate::status::{LeaseStatus, LinkStatus, RouterStatus};
 use crate::{DropReason, Generation, PortId, Secret, Spec, Status, VifId, WorkerId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of everything in this crate that crosses the socket or shared memory.
-pub const API_VERSION: u32 = 2;
+pub const API_VERSION: u32 = 3;
 
 /// First message of both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Request {
     RemoveKey(String),
     /// The observed state of links, answered by [`Reply::Links`].
     Links,
+    /// Leases and what they gave, answered by [`Reply::Leases`].
+    Leases,
     /// What the routers of vswitches are up to, answered by [`Reply::Routers`].
     Routers,
     /// Whose private keys are here, answered by [`Reply::Keys`].
@@ -73,6 +75,8 @@ pub enum Reply {
     Key(String),
     /// Links with keys, by vif.
     Links(Vec<LinkStatus>),
+    /// Leases, in the order of the spec.
+    Leases(Vec<LeaseStatus>),
     /// Routers, by vswitch.
     Routers(Vec<RouterStatus>),
     /// The public keys of the private ones that are kept, in order.

@@ -1,6 +1,7 @@
 //! The observed state, as one value.
 
-use crate::{DropReason, Generation, PortId, VifId, VswitchId, WorkerId};
+use crate::counters::{DELAY_BUCKETS, DELAY_FIRST, LEASE_SLOTS, LeaseCounter};
+use crate::{Direction, DropReason, Generation, PortId, VifId, VswitchId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// What the process is and does; counters are read from shared memory instead.
@@ -133,6 +134,89 @@ pub struct LinkStatus {
     pub heard_ns: Option<u64>,
     /// Sessions that came up on it.
     pub sessions: u64,
+}
+
+/// A lease, and what it gave since its vifs are there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Its id in the spec.
+    pub id: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// On which port.
+    pub port: PortId,
+    /// Its vifs that are there.
+    pub vifs: Vec<VifId>,
+    /// Guaranteed, bytes of wire a second.
+    pub rate: u64,
+    /// At once, bytes.
+    pub burst: u64,
+    /// Weight above the guarantee, bytes a second.
+    pub weight: u64,
+    /// Most that leaves, bytes of wire a second; 0: no bound.
+    pub ceiling: u64,
+    /// Order goes before delay.
+    pub preserve_order: bool,
+    /// Unix milliseconds from which on it holds; `None`: always has.
+    pub start: Option<u64>,
+    /// Unix milliseconds from which on it does not; `None`: never.
+    pub end: Option<u64>,
+    /// It holds now.
+    pub holds: bool,
+    /// What left in profile.
+    pub guaranteed: Sold,
+    /// What left above it.
+    pub priority: Sold,
+    /// What left without a claim.
+    pub free: Sold,
+    /// Packets dropped above the ceiling.
+    pub above_ceiling: u64,
+    /// Packets dropped for want of room.
+    pub no_room: u64,
+    /// Packets in profile and above it by how long they waited, as [`crate::counters::delay_bucket`] parts them.
+    pub delays: [u64; DELAY_BUCKETS],
+}
+
+/// Packets that left, and their bytes of wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sold {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl LeaseStatus {
+    /// Adds what one of its vifs has in the counters, from [`LeaseCounter`]'s first on.
+    pub fn add(&mut self, counters: &[u64; LEASE_SLOTS]) {
+        let of = |counter: LeaseCounter| counters[counter as usize];
+        let classes = [
+            (&mut self.guaranteed, LeaseCounter::GuaranteedPackets, LeaseCounter::GuaranteedBytes),
+            (&mut self.priority, LeaseCounter::PriorityPackets, LeaseCounter::PriorityBytes),
+            (&mut self.free, LeaseCounter::FreePackets, LeaseCounter::FreeBytes),
+        ];
+        for (sold, packets, bytes) in classes {
+            sold.packets += of(packets);
+            sold.bytes += of(bytes);
+        }
+        self.above_ceiling += of(LeaseCounter::AboveCeiling);
+        self.no_room += of(LeaseCounter::NoRoom);
+        let delays = &counters[LeaseCounter::Delays as usize..];
+        self.delays.iter_mut().zip(delays).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// A bound that this share of the packets kept when they waited, ns; `None`: none waited, or it is not known.
+    #[must_use]
+    pub fn delay_within(&self, share: f64) -> Option<u64> {
+        let all: u64 = self.delays.iter().sum();
+        let mut sum = 0;
+        #[expect(clippy::cast_precision_loss, reason = "a share of a count")]
+        let bucket = self.delays.iter().position(|count| {
+            sum += count;
+            sum > 0 && sum as f64 >= share * all as f64
+        })?;
+        (bucket + 1 < DELAY_BUCKETS).then_some(DELAY_FIRST << (2 * bucket))
+    }
 }
 
 /// What the router of a vswitch is up to.

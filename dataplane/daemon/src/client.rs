@@ -5,7 +5,7 @@
 )]
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
-use dataplane_api::status::{LinkStatus, RouterStatus};
+use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Secret, Spec, Status};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
@@ -159,6 +159,17 @@ impl Client {
     pub fn links(&mut self) -> Result<Vec<LinkStatus>, ClientError> {
         match self.ask(&Request::Links)? {
             Reply::Links(links) => Ok(links),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Leases and what they gave.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn leases(&mut self) -> Result<Vec<LeaseStatus>, ClientError> {
+        match self.ask(&Request::Leases)? {
+            Reply::Leases(leases) => Ok(leases),
             other => Err(unexpected(other)),
         }
     }

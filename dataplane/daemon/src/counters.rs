@@ -6,7 +6,8 @@
 //! One bank a worker, then one of the slow path. A bank starts at a multiple of 8 words.
 
 use dataplane_api::counters::{
-    Layout, PORT_SLOTS, PortCounter, VIF_SLOTS, VifCounter, WORKER_SLOTS, WorkerCounter,
+    LEASE_SLOTS, Layout, PORT_SLOTS, PortCounter, VIF_SLOTS, VifCounter, WORKER_SLOTS,
+    WorkerCounter,
 };
 use dataplane_api::protocol::API_VERSION;
 use dataplane_api::{DropReason, PortId, VifId, VswitchId, WorkerId};
@@ -62,6 +63,16 @@ impl SharedCounters {
         (0..self.banks).map(|bank| self.bank(bank)[slot].load(Ordering::Relaxed)).sum()
     }
 
+    /// The counters of a vif's lease over all banks, from [`LeaseCounter`](dataplane_api::counters::LeaseCounter)'s first
+    /// on.
+    pub(crate) fn lease(&self, vif: VifId) -> [u64; LEASE_SLOTS] {
+        let first = self.layout.lease(vif);
+        let sum = |slot: usize| -> u64 {
+            (0..self.banks).map(|bank| self.bank(bank)[slot].load(Ordering::Relaxed)).sum()
+        };
+        std::array::from_fn(|slot| sum(first + slot))
+    }
+
     /// The words of one bank, for its one writer.
     #[must_use]
     pub fn bank(&self, bank: usize) -> &'static [AtomicU64] {
@@ -74,7 +85,9 @@ impl SharedCounters {
         for bank in 0..self.banks {
             let bank = self.bank(bank);
             for vif in vifs {
-                for word in &bank[self.layout.vif(*vif)..][..VIF_SLOTS] {
+                let own = &bank[self.layout.vif(*vif)..][..VIF_SLOTS];
+                let lease = &bank[self.layout.lease(*vif)..][..LEASE_SLOTS];
+                for word in own.iter().chain(lease) {
                     word.store(0, Ordering::Relaxed);
                 }
             }

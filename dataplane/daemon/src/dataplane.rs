@@ -329,6 +329,7 @@ impl Dataplane {
             },
             Request::Keys => Reply::Keys(self.manager.keys()),
             Request::Links => Reply::Links(self.manager.links()),
+            Request::Leases => Reply::Leases(self.manager.leases()),
             Request::Routers => Reply::Routers(self.manager.routers()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
             Request::Tap(filter) => match self.manager.watch(client, filter) {

@@ -15,13 +15,14 @@ use crate::taps::{WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
-    LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
+    LeaseStatus, LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus,
+    WorkerStatus,
 };
 use dataplane_api::{
-    Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
-    VifSpec, VswitchId,
+    Direction, Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret,
+    Session, Spec, VifSpec, VswitchId,
 };
-use engine::{Compiler, Leases, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
+use engine::{Compiler, LeaseInfo, Leases, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
@@ -567,6 +568,33 @@ impl Manager {
                 steering: port.steering(self.plan.workers.len()),
             })
             .collect()
+    }
+
+    /// Leases and what they gave.
+    pub(crate) fn leases(&self) -> Vec<LeaseStatus> {
+        let now = self.box_clock.unix_ms(clock::now());
+        let status = |lease: &LeaseInfo| {
+            let mut status = LeaseStatus {
+                id: lease.id,
+                direction: lease.direction,
+                port: lease.port,
+                vifs: lease.vifs.clone(),
+                rate: lease.terms.rate,
+                burst: lease.terms.burst,
+                weight: lease.terms.weight,
+                ceiling: lease.terms.ceiling,
+                preserve_order: lease.terms.preserve_order,
+                start: Some(lease.start).filter(|start| *start > 0),
+                end: Some(lease.end).filter(|end| *end < u64::MAX),
+                holds: lease.holds(now),
+                ..LeaseStatus::default()
+            };
+            if lease.direction == Direction::Out {
+                lease.vifs.iter().for_each(|vif| status.add(&self.counters.lease(*vif)));
+            }
+            status
+        };
+        self.tables.rules.leases().map(status).collect()
     }
 
     fn worker_statuses(&self) -> Vec<WorkerStatus> {

@@ -1,8 +1,11 @@
 //! The one place where counters move.
 
+use crate::schedule::Class;
 use crypt::data::Arrived;
-use dataplane_api::counters::{Bank, Layout, PortCounter, VIF_SLOTS, VifCounter, WorkerCounter};
-use dataplane_api::{DropReason, PortId, VifId, VswitchId};
+use dataplane_api::counters::{
+    Bank, Layout, LeaseCounter, PortCounter, VIF_SLOTS, VifCounter, WorkerCounter, delay_bucket,
+};
+use dataplane_api::{DropReason, Nanos, PortId, VifId, VswitchId};
 
 /// A worker's bank, and where things are in it.
 #[derive(Debug)]
@@ -62,6 +65,29 @@ impl<B: Bank> Counts<B> {
     pub(crate) fn sent(&mut self, vif: VifId, bytes: usize) {
         let slot = self.vifs_start + vif.index() * VIF_SLOTS;
         self.bank.add_pair(slot + VifCounter::TxPackets as usize, 1, bytes as u64);
+    }
+
+    /// A packet of a leased vif left after `waited` ns.
+    #[inline]
+    pub(crate) fn sold(&mut self, vif: VifId, class: Class, bytes: u64, waited: Nanos) {
+        let slot = self.layout.lease(vif);
+        let counter = match class {
+            Class::Guaranteed => LeaseCounter::GuaranteedPackets,
+            Class::Priority => LeaseCounter::PriorityPackets,
+            Class::Free => LeaseCounter::FreePackets,
+        };
+        self.bank.add_pair(slot + counter as usize, 1, bytes);
+        if class != Class::Free {
+            self.bank.add(slot + LeaseCounter::Delays as usize + delay_bucket(waited), 1);
+        }
+    }
+
+    /// A packet of a leased vif found no room.
+    #[cold]
+    pub(crate) fn unsold(&mut self, vif: VifId, reason: DropReason) {
+        let above = reason == DropReason::Ceiling;
+        let counter = if above { LeaseCounter::AboveCeiling } else { LeaseCounter::NoRoom };
+        self.bank.add(self.layout.lease(vif) + counter as usize, 1);
     }
 
     /// A drop before the vswitch was known.

@@ -246,14 +246,14 @@ pub(crate) fn filler(header: &ethernet::Header) -> [u8; FRAME_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{Place, What};
     use dataplane_api::VswitchId;
 
     const MS: Nanos = 1_000_000;
 
     fn entry(vif: u16, packet: u32) -> Entry<()> {
-        let (slot, vswitch, place, epoch) = (0, VswitchId(0), Place::default(), 0);
-        Entry { frame: (), slot, packet, vif, vswitch, place, epoch, what: What::Switch }
+        let mut entry = Entry::of_no_link(VswitchId(0), packet, ());
+        entry.vif = vif;
+        entry
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Queue: where packets wait for their turn on their port.
 
 use crate::leases::Leases;
-use crate::rules::NO_SLOT;
+use crate::rules::{NO_SLOT, Record};
 use crate::schedule::{Class, Mark, Meter, Queued, Room, Schedule, Terms, ticks};
 use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 
@@ -15,8 +15,9 @@ pub(crate) struct Entry<F> {
     pub(crate) packet: u32,
     pub(crate) vif: u16,
     pub(crate) vswitch: VswitchId,
-    /// Set when it comes into a queue.
-    pub(crate) place: Place,
+    /// Set when it comes into a queue, as is `place`: when that was, in 256 ns.
+    since: u32,
+    place: Place,
     pub(crate) epoch: u8,
     pub(crate) what: What,
 }
@@ -49,15 +50,49 @@ impl Place {
 }
 
 impl<F> Entry<F> {
+    /// A packet for the link of a record.
+    #[inline]
+    pub(crate) fn new((slot, to): (u32, &Record), packet: u32, what: What, frame: F) -> Self {
+        let (vif, vswitch, epoch) = (to.vif_index(), to.vswitch(), to.epoch());
+        let (since, place) = (0, Place::default());
+        Self { frame, slot, packet, since, vif, vswitch, place, epoch, what }
+    }
+
     /// A whole frame.
     pub(crate) fn of_no_link(vswitch: VswitchId, packet: u32, frame: F) -> Self {
-        let (slot, vif, place) = (NO_SLOT, u16::MAX, Place::default());
-        Self { frame, slot, packet, vif, vswitch, place, epoch: 0, what: What::Frame }
+        let (slot, since, vif, place) = (NO_SLOT, 0, u16::MAX, Place::default());
+        Self { frame, slot, packet, since, vif, vswitch, place, epoch: 0, what: What::Frame }
+    }
+
+    #[inline]
+    fn enter(&mut self, now: Nanos, len: u16, turn: usize) {
+        // Meant modulo 2³², 18 minutes.
+        self.since = wrapped(now >> SINCE_BITS);
+        self.place = Place::new(len, turn);
+    }
+
+    /// How long it waited, ns.
+    #[inline]
+    pub(crate) fn waited(&self, now: Nanos) -> Nanos {
+        u64::from(wrapped(now >> SINCE_BITS).wrapping_sub(self.since)) << SINCE_BITS
+    }
+
+    /// Bytes of wire.
+    #[inline]
+    pub(crate) fn wire_len(&self) -> u64 {
+        self.len().into()
     }
 
     pub(crate) fn vif(&self) -> VifId {
         VifId(u32::from(self.vif))
     }
+}
+
+/// The low 32 bits.
+#[inline]
+fn wrapped(time: u64) -> u32 {
+    let [a, b, c, d, ..] = time.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 impl<F> Queued for Entry<F> {
@@ -72,6 +107,8 @@ impl<F> Queued for Entry<F> {
     }
 }
 
+/// Unit of [`Entry::since`]: 256 ns.
+const SINCE_BITS: u32 = 8;
 /// Vifs whose terms are taken over in one round: some microseconds.
 const ADOPTED_AT_ONCE: usize = 256;
 /// A ceiling may be overrun by so much of its time, or it would cut what queues before us bunch up.
@@ -181,6 +218,13 @@ impl<F> Queues<F> {
         self.meters.next < self.meters.leases.len()
     }
 
+    /// Whether a vif is leased.
+    #[inline]
+    pub(crate) fn is_leased(&self, vif: u16) -> bool {
+        self.meters.is_sold
+            && self.meters.leases.get(usize::from(vif)).is_some_and(Meter::is_leased)
+    }
+
     /// Lets the meters of a burst's egress vifs come in together.
     #[inline]
     pub(crate) fn touch(&self, vifs: impl Iterator<Item = u16>) {
@@ -208,7 +252,7 @@ impl<F> Queues<F> {
         };
         if !self.meters.is_sold {
             let len = u16::try_from(len + usize::from(OVERHEAD)).unwrap_or(u16::MAX);
-            entry.place = Place::new(len, self.turn);
+            entry.enter(now, len, self.turn);
             schedule.push_free(entry)?;
             self.waiting[self.turn] += 1;
             return Ok(Class::Free);
@@ -216,7 +260,7 @@ impl<F> Queues<F> {
         let vif = entry.vif;
         let Some(meter) = self.meters.of(vif) else { return Err((DropReason::QueueFull, entry)) };
         let len = meter.wire_len(len);
-        entry.place = Place::new(len, self.turn);
+        entry.enter(now, len, self.turn);
         if meter.is_capped() && !self.meters.is_below(vif, now, len) {
             return Err((DropReason::Ceiling, entry));
         }
@@ -242,7 +286,7 @@ impl<F> Queues<F> {
         };
         let meter = self.meters.leases.get(usize::from(entry.vif));
         let len = meter.copied().unwrap_or_default().wire_len(len);
-        entry.place = Place::new(len, self.turn);
+        entry.enter(now, len, self.turn);
         schedule.push_own(now, entry)?;
         self.waiting[self.turn] += 1;
         Ok(())
@@ -256,10 +300,10 @@ impl<F> Queues<F> {
 
     /// Takes the packet whose turn it is, between `begin` and `end` of the port's schedule.
     #[inline]
-    pub(crate) fn pop(&mut self, port: usize) -> Option<Entry<F>> {
-        let (_, entry) = self.ports.get_mut(port)?.pop()?;
+    pub(crate) fn pop(&mut self, port: usize) -> Option<(Class, Entry<F>)> {
+        let (class, entry) = self.ports.get_mut(port)?.pop()?;
         self.waiting[entry.place.turn()] -= 1;
-        Some(entry)
+        Some((class, entry))
     }
 
     /// Takes any packet that waits for a port.

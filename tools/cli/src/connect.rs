@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use daemon::client::{Client, ClientError, TapRecords};
 use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
-use dataplane_api::status::{LinkStatus, RouterStatus};
+use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Secret, Spec, Status};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,11 @@ impl Process {
     /// What the routers of vswitches are up to.
     pub(crate) fn routers(&mut self) -> Result<Vec<RouterStatus>> {
         self.client.routers().map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Leases and what they gave.
+    pub(crate) fn leases(&mut self) -> Result<Vec<LeaseStatus>> {
+        self.client.leases().map_err(|error| sentence(&self.socket, error))
     }
 
     /// The observed state of links with keys.

@@ -16,10 +16,11 @@ mod rights;
 
 use crate::connect::Process;
 use crate::output::{OutputArgs, print_json};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use config::Files;
 use network::Network;
+use plan::Scene;
 use process::Dataplane;
 use report::Report;
 use rights::Rights;
@@ -45,6 +46,9 @@ pub(crate) struct DemoArgs {
     /// Stop after this many seconds; without it, Ctrl-C ends the demo
     #[arg(long)]
     seconds: Option<f64>,
+    /// What to show
+    #[arg(long, value_enum, default_value_t)]
+    scene: Scene,
     /// Packets a second, sent from each side
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
@@ -70,10 +74,13 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
         .tempdir()
         .context("a place for files")?;
     let network = Network::build()?;
-    let files = config::write(directory.path(), rights)?;
+    let least = args.scene.rate_min();
+    ensure!(args.rate >= least, "--rate {}: this scene needs at least {least}", args.rate);
+    let spec = plan::spec(args.scene, args.rate);
+    let scenario = plan::scenario(args.scene, &spec)?;
+    let files = config::write(directory.path(), spec, rights)?;
     let mut dataplane = launch(&network, &files)?;
     let mut process = dataplane.ready()?;
-    let scenario = plan::scenario(&plan::spec())?;
     let mut drive = drive::start(&network, &scenario, rights, args.rate, args.seed)?;
     if !args.output.json {
         writeln!(
@@ -99,7 +106,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     let driven = drive.finish().context("a neighbour's wire")?;
     let driven = traffic::Report::join(&scenario, driven);
     std::thread::sleep(SETTLE);
-    let report = gather::report(seconds, &process.snapshot()?, &driven);
+    let report = gather::report(seconds, &process.snapshot()?, &process.leases()?, &driven);
     finish(args, out, &report)
 }
 
@@ -125,8 +132,9 @@ fn look(
     scenario: &Scenario,
     since: Instant,
 ) -> Result<Report> {
-    let snapshot = process.snapshot()?;
-    Ok(gather::report(since.elapsed().as_secs_f64(), &snapshot, &drive.report(scenario)))
+    let (snapshot, leases) = (process.snapshot()?, process.leases()?);
+    let driven = drive.report(scenario);
+    Ok(gather::report(since.elapsed().as_secs_f64(), &snapshot, &leases, &driven))
 }
 
 /// Where reports are shown while traffic runs: drawn over each other, a line each, or not at all.

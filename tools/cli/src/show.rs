@@ -4,6 +4,7 @@
 //! is what `--json` prints; the table is drawn from the same rows.
 
 mod drops;
+mod leases;
 mod links;
 mod ports;
 mod vifs;
@@ -23,7 +24,7 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
 
-/// Show ports, vswitches, vifs, links, drops, workers or the spec.
+/// Show ports, vswitches, vifs, links, leases, drops, workers or the spec.
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     #[command(subcommand)]
@@ -47,6 +48,8 @@ enum What {
     Vifs(vifs::Filter),
     /// Neighbours: address, port, state of the session, round trip, loss, who
     Links(links::Filter),
+    /// Leases: what they guarantee, what left by them, how long it waited
+    Leases(leases::Filter),
     /// Drops by reason, and what each means
     Drops(drops::Filter),
     /// Worker threads: core, load, frames
@@ -72,6 +75,10 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
             .context("the spec of the running process cannot be written as TOML")?;
         return Ok(write!(out, "{text}")?);
     }
+    let leases_before = match args.what {
+        What::Leases(_) if args.interval.is_some() => process.leases()?,
+        _ => Vec::new(),
+    };
     let earlier = args.interval.map(|seconds| wait_out(&mut process, seconds)).transpose()?;
     let now = process.snapshot()?;
     let view = View::new(&now, earlier.as_ref());
@@ -80,6 +87,7 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
         What::Vswitches(filter) => vswitches::list(&view, filter)?,
         What::Vifs(filter) => vifs::list(&view, filter)?,
         What::Links(filter) => links::list(&view, filter, &process.links()?)?,
+        What::Leases(filter) => leases::list(&view, filter, &leases_before, process.leases()?)?,
         What::Drops(filter) => drops::list(&view, filter)?,
         What::Workers | What::Spec { .. } => workers::list(&view),
     };

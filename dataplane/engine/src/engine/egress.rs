@@ -7,6 +7,7 @@ use crate::next_hops::NextHops;
 use crate::outcome::Outcome;
 use crate::queue::What;
 use crate::rules::Rules;
+use crate::schedule::Class;
 use crate::seal::{self, Framed, FramedBurst};
 use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter};
@@ -38,6 +39,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let room = room.min(tx.remaining_capacity());
         let (before, mut bytes) = (tx.len(), 0);
         let mut sent: Burst<(u16, u16)> = Burst::new();
+        let mut sold: Burst<(VifId, Class, u64, Nanos)> = Burst::new();
         let mut framed = FramedBurst::new();
         if let Some(schedule) = self.queues.port(port.index()) {
             schedule.begin(now);
@@ -47,7 +49,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             if tx.len() - before >= room {
                 break;
             }
-            let Some(entry) = self.queues.pop(port.index()) else { break };
+            let Some((class, entry)) = self.queues.pop(port.index()) else { break };
+            let leased = self.queues.is_leased(entry.vif);
+            let sale = (entry.vif(), class, entry.wire_len(), entry.waited(now));
             let (vif, vswitch, packet, mut frame) =
                 (entry.vif(), entry.vswitch, entry.packet, entry.frame);
             if entry.what == What::Frame {
@@ -71,6 +75,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 let index = u8::try_from(tx.len()).unwrap_or(u8::MAX);
                 framed.push(Framed { index, slot, vif, epoch, vswitch, packet });
                 tx.push(frame);
+                if leased {
+                    sold.push(sale);
+                }
                 continue;
             }
             if let Err(reason) = encap(rules, next_hops, link, &mut frame) {
@@ -83,6 +90,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             // A frame's chunk is shorter than 64 KiB.
             sent.push((entry.vif, u16::try_from(frame.len()).unwrap_or(u16::MAX)));
             tx.push(frame);
+            if leased {
+                sold.push(sale);
+            }
         }
         if let Some(schedule) = self.queues.port(port.index()) {
             schedule.end();
@@ -95,6 +105,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         for (vif, len) in sent {
             self.counts.sent(VifId(vif.into()), len.into());
             bytes += u64::from(len);
+        }
+        for (vif, class, len, waited) in sold {
+            self.counts.sold(vif, class, len, waited);
         }
         self.counts.port(port, PortCounter::TxFrames, (tx.len() - before) as u64);
         self.counts.port(port, PortCounter::TxBytes, bytes);

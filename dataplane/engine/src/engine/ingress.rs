@@ -6,7 +6,7 @@ use crate::admit::admit;
 use crate::classify::{self, Caller, classify, classify_untagged};
 use crate::open::{self, Opened, Sealed};
 use crate::outcome::{Arrival, HandOff, HandOffAt, Origin, Outcome, Punt, PuntKind, Stranger};
-use crate::queue::{Entry, Place, What};
+use crate::queue::{Entry, What};
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
 use crate::switch::{self, HEADER_LEN, Judgement};
 use crate::tap::Tap;
@@ -438,16 +438,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             call.tap.record(packet.into(), TapEvent::Queued { vif: to.vif() }, frame.bytes());
         }
         let len = frame.len();
-        let entry = Entry {
-            frame,
-            slot,
-            packet,
-            vif: to.vif_index(),
-            vswitch: to.vswitch(),
-            place: Place::default(),
-            epoch: to.epoch(),
-            what,
-        };
+        let entry = Entry::new((slot, to), packet, what, frame);
         if to.is_paced()
             && let Some(station) = self.pace(call, to)
         {
@@ -460,6 +451,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             self.queues.push_own(call.now, port, len, entry)
         };
         if let Err((reason, entry)) = placed {
+            if self.queues.is_leased(entry.vif) {
+                self.counts.unsold(to.vif(), reason);
+            }
             let charged = (to.vswitch(), Some(to.vif()));
             self.discard(call.out, call.tap, packet, charged, reason, entry.frame);
         }

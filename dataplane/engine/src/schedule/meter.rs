@@ -277,11 +277,18 @@ mod tests {
         let (mut meter, mut now, mut last) = (Meter::new(Some(&terms), 0), 0, 0);
         for _ in 0..100_000 {
             // Now and then nothing for longer than the due time before can be told.
-            now += ticks(if random() % 100 == 0 { random() % 2_000_000_000 } else { random() % 100_000 });
+            now += ticks(if random() % 100 == 0 {
+                random() % 2_000_000_000
+            } else {
+                random() % 100_000
+            });
             let Mark::Guaranteed { finish, .. } = meter.mark(now, 1_000) else { continue };
             let soon = now + ticks(random() % 20_000_000);
             let due = meter.due(now, soon, finish);
-            assert!(after(due, last) >= 0 && after(due, finish) <= 0, "{due} after {last}, by {finish}");
+            assert!(
+                after(due, last) >= 0 && after(due, finish) <= 0,
+                "{due} after {last}, by {finish}"
+            );
             last = due;
         }
     }
@@ -291,7 +298,10 @@ mod tests {
         let mut meter = Meter::default();
         meter.set_overhead(200);
         meter.follow(65_535);
-        assert_eq!((meter.leader(), meter.wire_len(100), meter.wire_len(0)), (Some(65_535), 300, 200));
+        assert_eq!(
+            (meter.leader(), meter.wire_len(100), meter.wire_len(0)),
+            (Some(65_535), 300, 200)
+        );
         // More than can be told: 68 s.
         meter.change(Some(&Terms { rate: 64, burst: u64::from(u32::MAX), ..Terms::default() }));
         assert_eq!((meter.leader(), meter.is_leased(), meter.wire_len(100)), (None, true, 300));

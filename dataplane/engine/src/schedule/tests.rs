@@ -107,7 +107,11 @@ fn a_guarantee_is_kept_by_its_virtual_finish_time_when_all_bursts_come_at_once()
 #[test]
 fn what_a_lease_has_in_profile_leaves_in_the_order_it_came() {
     let mut schedule = schedule(1 << 16);
-    let terms = [terms(1_000_000, 100_000, 0), terms(100_000_000, 2_000_000, 0), terms(400_000_000, 9_252, 0)];
+    let terms = [
+        terms(1_000_000, 100_000, 0),
+        terms(100_000_000, 2_000_000, 0),
+        terms(400_000_000, 9_252, 0),
+    ];
     let mut meters = terms.each_ref().map(|terms| Meter::new(Some(terms), 0));
     let mut random = random(3);
     let mut last = [0; 3];

@@ -47,7 +47,8 @@ impl PerByte {
         let rate = u128::from(rate.max(Self::RATE_MIN));
         let mut shift = 0;
         // As long as the mantissa keeps to its 32 bits.
-        while shift < SHIFT_MAX && (TICKS_PER_SECOND << (shift + 1)) / rate <= u128::from(u32::MAX) {
+        while shift < SHIFT_MAX && (TICKS_PER_SECOND << (shift + 1)) / rate <= u128::from(u32::MAX)
+        {
             shift += 1;
         }
         let mantissa = ((TICKS_PER_SECOND << shift) + rate / 2) / rate;

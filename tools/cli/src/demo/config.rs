@@ -1,9 +1,10 @@
 //! The configuration file of the demo's box.
 
-use super::plan::{self, Side};
+use super::plan::Side;
 use super::rights::Rights;
 use anyhow::{Context, Result};
 use daemon::config::{Backend, Config, Limits, Port, Process, Workers};
+use dataplane_api::Spec;
 use std::path::{Path, PathBuf};
 
 /// Files of the demo's box, all in one directory.
@@ -15,21 +16,20 @@ pub(super) struct Files {
 }
 
 /// Writes the configuration into `directory`.
-pub(super) fn write(directory: &Path, rights: Rights) -> Result<Files> {
+pub(super) fn write(directory: &Path, spec: Spec, rights: Rights) -> Result<Files> {
     let files = Files {
         config: directory.join("box.toml"),
         socket: directory.join("socket"),
         log: directory.join("log"),
     };
-    let text = toml::to_string(&config(directory, &files.socket, rights))
+    let text = toml::to_string(&config(directory, &files.socket, spec, rights))
         .context("the demo's configuration")?;
     std::fs::write(&files.config, text)
         .with_context(|| format!("writing {}", files.config.display()))?;
     Ok(files)
 }
 
-fn config(directory: &Path, socket: &Path, rights: Rights) -> Config {
-    let spec = plan::spec();
+fn config(directory: &Path, socket: &Path, spec: Spec, rights: Rights) -> Config {
     let backend = match rights {
         Rights::Root => Backend::AfXdp,
         Rights::UserNamespace => Backend::AfPacket,
@@ -58,13 +58,15 @@ fn config(directory: &Path, socket: &Path, rights: Rights) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::plan::{self, Scene};
 
     #[test]
     fn what_is_written_is_what_the_process_reads() {
         let directory = tempfile::tempdir().unwrap();
-        let files = write(directory.path(), Rights::UserNamespace).unwrap();
+        let spec = plan::spec(Scene::Leases, 1_000);
+        let files = write(directory.path(), spec.clone(), Rights::UserNamespace).unwrap();
         let config = Config::read(&files.config).unwrap();
-        assert_eq!(config.spec(), Some(plan::spec()));
+        assert_eq!(config.spec(), Some(spec));
         assert!(config.ports.iter().all(|port| port.backend == Backend::AfPacket));
         assert!(config.process.counters.starts_with(directory.path()));
     }

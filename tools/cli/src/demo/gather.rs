@@ -1,16 +1,21 @@
 //! From what the box, the generators and the sinks counted to one report.
 
 use super::plan::FORGER;
-use super::report::{Accounting, Delay, Faults, PortReport, Report, TenantReport};
+use super::report::{Accounting, Delay, Faults, LeaseReport, PortReport, Report, TenantReport};
 use crate::snapshot::{Drops, PortTotals, Snapshot};
 use dataplane_api::DropReason;
 use dataplane_api::counters::PortCounter;
-use dataplane_api::status::{PortStatus, VswitchStatus};
+use dataplane_api::status::{LeaseStatus, PortStatus, VswitchStatus};
 use std::collections::BTreeSet;
 use traffic::report::StreamReport;
 
 /// The report after `seconds` of traffic: what the box counted, and what its neighbours sent and got.
-pub(super) fn report(seconds: f64, seen: &Snapshot, driven: &traffic::Report) -> Report {
+pub(super) fn report(
+    seconds: f64,
+    seen: &Snapshot,
+    leases: &[LeaseStatus],
+    driven: &traffic::Report,
+) -> Report {
     let total = driven.total;
     let box_kernel_drops: u64 = seen.ports.iter().map(PortTotals::kernel_drops).sum();
     let drops = seen.all_drops();
@@ -22,6 +27,7 @@ pub(super) fn report(seconds: f64, seen: &Snapshot, driven: &traffic::Report) ->
         backend: backends(seen),
         tenants: tenants(seen, driven),
         ports: ports(seen),
+        leases: leases.iter().map(|lease| sold(seen, lease)).collect(),
         forged_sent: driven
             .streams
             .iter()
@@ -69,6 +75,18 @@ fn tenants(seen: &Snapshot, driven: &traffic::Report) -> Vec<TenantReport> {
     seen.status.vswitches.iter().map(tenant).collect()
 }
 
+fn sold(seen: &Snapshot, lease: &LeaseStatus) -> LeaseReport {
+    LeaseReport {
+        lease: lease.id,
+        vifs: lease.vifs.iter().map(|vif| crate::names::vif(&seen.status, *vif)).collect(),
+        rate: lease.rate,
+        guaranteed: lease.guaranteed.packets,
+        priority: lease.priority.packets,
+        no_room: lease.no_room,
+        within_ns: lease.delay_within(0.999),
+    }
+}
+
 /// Percentiles of the slowest stream: no less than those over all packets, and exact for it.
 fn slowest<'a>(streams: impl Iterator<Item = &'a StreamReport>) -> Delay {
     streams.fold(Delay::default(), |slowest, stream| Delay {
@@ -114,7 +132,7 @@ mod tests {
         ];
         let driven = traffic::Report { streams, total, ..traffic::Report::default() };
 
-        let report = report(1.0, &sample::snapshot(1), &driven);
+        let report = report(1.0, &sample::snapshot(1), &[], &driven);
         let [red, blue] = report.tenants.as_slice() else { panic!("{report:?}") };
         assert_eq!((red.sent, red.received, red.dropped, red.delay.p99_ns), (40, 16, 0, 10));
         assert_eq!((blue.sent, blue.received, blue.dropped, blue.policy_dropped), (50, 24, 40, 40));
@@ -129,7 +147,7 @@ mod tests {
     fn a_frame_that_arrives_twice_is_one_too_many() {
         let total = Totals { sent: 1, received: 1, duplicated: 1, ..Totals::default() };
         let driven = traffic::Report { total, ..traffic::Report::default() };
-        let report = report(1.0, &Snapshot::default(), &driven);
+        let report = report(1.0, &Snapshot::default(), &[], &driven);
         assert_eq!(report.accounting.unaccounted, -1);
         assert!(report.failure().is_some());
     }

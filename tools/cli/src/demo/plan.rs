@@ -17,6 +17,18 @@ use dataplane_api::{
 use traffic::through::{Via, stream};
 use traffic::{Link, Scenario, Sizes, Stream};
 
+mod leases;
+
+/// What the demo shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scene {
+    /// Two tenants with policies that differ
+    #[default]
+    Policies,
+    /// A tenant with a lease keeps its rate while another floods the port that both use
+    Leases,
+}
+
 /// Public keys whose addresses lie in fc00::/8. They are hashes of "switchyard demo red 279" and "… blue 25", so
 /// nobody holds the private halves; plain links need none.
 const RED_KEY: &str = "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k";
@@ -57,9 +69,29 @@ impl Side {
     }
 }
 
-/// The spec of the box.
-pub(super) fn spec() -> Spec {
-    let (red, blue) = (Tenant { name: "red", number: 1 }, Tenant { name: "blue", number: 2 });
+const RED: Tenant = Tenant { name: "red", number: 1 };
+const BLUE: Tenant = Tenant { name: "blue", number: 2 };
+
+impl Scene {
+    /// Least packets a second from each side that show it.
+    pub(super) const fn rate_min(self) -> u64 {
+        match self {
+            Self::Policies => 1,
+            Self::Leases => leases::RATE_MIN,
+        }
+    }
+}
+
+/// The spec of the box, for `rate` packets a second from each side.
+pub(super) fn spec(scene: Scene, rate: u64) -> Spec {
+    match scene {
+        Scene::Policies => policies(),
+        Scene::Leases => leases::spec(rate),
+    }
+}
+
+fn policies() -> Spec {
+    let (red, blue) = (RED, BLUE);
     let red_vifs = vec![
         red.vif(2, Side::West, Role::Customer, None),
         red.vif(3, Side::East, Role::Customer, None),
@@ -128,13 +160,31 @@ const fn cable_end(number: u16) -> VifSpec {
     VifSpec { number, role: Role::Customer, mtu: None, link: None }
 }
 
+/// What is sent.
+pub(super) fn scenario(scene: Scene, spec: &Spec) -> Result<Scenario> {
+    match scene {
+        Scene::Policies => refusals(spec),
+        Scene::Leases => leases::scenario(spec),
+    }
+}
+
+fn through(
+    spec: &Spec,
+    name: &str,
+    way: &[Via<'_>],
+    frame_len: u16,
+    weight: u32,
+) -> Result<Stream> {
+    let stream =
+        stream(spec, way, Sizes::Fixed(frame_len), weight).context("a stream of the demo")?;
+    Ok(Stream { name: name.into(), ..stream })
+}
+
 /// The streams: most arrive, some are refused by a policy, some are made to be dropped.
-pub(super) fn scenario(spec: &Spec) -> Result<Scenario> {
+fn refusals(spec: &Spec) -> Result<Scenario> {
     let way = |vswitch, from, to| Via { vswitch, from, to };
-    let through = |name: &str, way: &[Via<'_>], frame_len: u16, weight: u32| -> Result<Stream> {
-        let stream =
-            stream(spec, way, Sizes::Fixed(frame_len), weight).context("a stream of the demo")?;
-        Ok(Stream { name: name.into(), ..stream })
+    let through = |name: &str, way: &[Via<'_>], frame_len: u16, weight: u32| {
+        through(spec, name, way, frame_len, weight)
     };
     let red = through("red, customer to customer", &[way("red", 2, 3)], 256, 450)?;
     let blue = through("blue, customer to peer", &[way("blue", 2, 3)], 512, 330)?;
@@ -209,13 +259,14 @@ mod tests {
 
     #[test]
     fn the_spec_compiles_on_two_ports() {
-        let rules = Compiler::new(4, 16, 0).compile(&spec(), &[], &Side::BOTH.map(port)).unwrap();
+        let rules =
+            Compiler::new(4, 16, 0).compile(&policies(), &[], &Side::BOTH.map(port)).unwrap();
         assert_eq!(rules.vifs().count(), 7);
     }
 
     #[test]
     fn each_tenant_sends_what_arrives_and_what_does_not() {
-        let scenario = scenario(&spec()).unwrap();
+        let scenario = refusals(&policies()).unwrap();
         scenario.check().unwrap();
         for tenant in [1, 2] {
             let streams: Vec<&Stream> =
@@ -231,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_tenants_policies_differ() {
-        let scenario = scenario(&spec()).unwrap();
+        let scenario = refusals(&policies()).unwrap();
         let arrives = |name: &str| {
             scenario
                 .streams
@@ -246,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_absent_vif_is_what_its_label_names() {
-        let scenario = scenario(&spec()).unwrap();
+        let scenario = refusals(&policies()).unwrap();
         let label = scenario.streams[0].label;
         let director = wire::scheme::Scheme::v358().decode(label).unwrap();
         assert_eq!(director.number, RED_ABSENT);

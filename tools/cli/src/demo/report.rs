@@ -16,6 +16,7 @@ pub(super) struct Report {
     pub(super) backend: String,
     pub(super) tenants: Vec<TenantReport>,
     pub(super) ports: Vec<PortReport>,
+    pub(super) leases: Vec<LeaseReport>,
     /// Drops of the whole box.
     pub(super) drops: Drops,
     /// Frames that were made to be dropped before they belong to a tenant.
@@ -64,6 +65,23 @@ pub(super) struct PortReport {
     pub(super) kernel_drops: u64,
 }
 
+/// One lease of the box.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct LeaseReport {
+    pub(super) lease: u32,
+    pub(super) vifs: Vec<String>,
+    /// Guaranteed, bytes of wire a second.
+    pub(super) rate: u64,
+    /// Packets that left in profile.
+    pub(super) guaranteed: u64,
+    /// And above it.
+    pub(super) priority: u64,
+    /// Dropped because the port had no room: must be 0 where its tenant keeps to the lease.
+    pub(super) no_room: u64,
+    /// What 999 of 1 000 packets waited at most in the box.
+    pub(super) within_ns: Option<u64>,
+}
+
 /// One-way delay, from the generator's time stamp to the sink's; percentiles of the slowest stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Delay {
@@ -110,6 +128,10 @@ impl Report {
         if self.faults != Faults::default() {
             return Some(format!("frames arrived otherwise than they must: {:?}", self.faults));
         }
+        if let Some(lease) = self.leases.iter().find(|lease| lease.no_room > 0) {
+            let LeaseReport { lease, no_room, .. } = lease;
+            return Some(format!("{no_room} packets of lease {lease} found no room"));
+        }
         let missing = self.accounting.unaccounted;
         (missing != 0).then(|| {
             format!("{missing} frames are unaccounted for: sent − received − named − kernel drops")
@@ -140,8 +162,13 @@ impl Report {
 
     /// The whole report as text, with rates since `before`.
     pub(super) fn text(&self, before: Option<&Self>) -> String {
+        let leases = if self.leases.is_empty() {
+            String::new()
+        } else {
+            format!("{}\n", self.lease_table(before))
+        };
         format!(
-            "{:.1} s over {}\n\n{}\n{}\n{}\n{}\n",
+            "{:.1} s over {}\n\n{}\n{}\n{leases}{}\n{}\n",
             self.seconds,
             self.backend,
             self.tenant_table(before),
@@ -214,6 +241,36 @@ impl Report {
         table
     }
 
+    fn lease_table(&self, before: Option<&Self>) -> Table {
+        let mut table = Table::new(&[
+            ("lease", Side::Right),
+            ("vifs", Side::Left),
+            ("guaranteed bit/s", Side::Right),
+            ("in profile pkt/s", Side::Right),
+            ("above pkt/s", Side::Right),
+            ("no room", Side::Right),
+            ("99.9 % within", Side::Right),
+        ]);
+        for (index, lease) in self.leases.iter().enumerate() {
+            let earlier = before.and_then(|before| before.leases.get(index));
+            let rate = |of: fn(&LeaseReport) -> u64| {
+                units::rate(self.rate(before, of(lease), earlier.map_or(0, of)))
+            };
+            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+            let guaranteed = units::rate(lease.rate as f64 * 8.0);
+            table.row(vec![
+                lease.lease.to_string(),
+                lease.vifs.join(" "),
+                guaranteed,
+                rate(|lease| lease.guaranteed),
+                rate(|lease| lease.priority),
+                units::count(lease.no_room),
+                lease.within_ns.map_or_else(|| "-".into(), units::nanos),
+            ]);
+        }
+        table
+    }
+
     fn drop_table(&self, before: Option<&Self>) -> Table {
         let mut table = Table::new(&[
             ("drop reason", Side::Left),
@@ -276,6 +333,7 @@ pub(super) mod tests {
                 drops: 10 * n,
                 kernel_drops: 0,
             }],
+            leases: Vec::new(),
             drops,
             forged_sent: 10 * n,
             delay,

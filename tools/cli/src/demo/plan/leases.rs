@@ -27,7 +27,8 @@ pub(super) fn spec(rate: u64) -> Spec {
         vifs: vec![VifName { vswitch: RED.name.into(), vif: 3 }],
         direction: Direction::Out,
         rate: capacity * 6 / 10,
-        burst: Some((capacity * 6 / 10 / 50).max(20 * WIRE_LEN)),
+        // All that the port can keep, 25 ms: a machine with other work sends in bursts.
+        burst: Some(capacity / 40),
         weight: None,
         ceiling: None,
         preserve_order: false,

@@ -6,6 +6,7 @@
 use crate::Generation;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv6Addr, SocketAddr};
+use wire::scheme::{Form, Scheme, SchemeError};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Everything the switches shall be. Whole, versioned, all or nothing.
@@ -187,6 +188,29 @@ pub enum SchemeSpec {
     F8,
     /// Forms in ascending order of `bit_count`; numbers are data as they stand.
     Forms(Vec<FormSpec>),
+}
+
+impl SchemeSpec {
+    /// The scheme of this name, or of these forms.
+    ///
+    /// # Errors
+    /// The forms are no scheme.
+    pub fn scheme(&self) -> Result<Scheme, SchemeError> {
+        match self {
+            Self::V358 => Ok(Scheme::v358()),
+            Self::V48 => Ok(Scheme::v48()),
+            Self::F4 => Ok(Scheme::f4()),
+            Self::F8 => Ok(Scheme::f8()),
+            Self::Forms(forms) => {
+                let form = |form: &FormSpec| Form {
+                    bit_count: form.bit_count,
+                    prefix_len: form.prefix_len,
+                    prefix: form.prefix,
+                };
+                Scheme::from_forms(&forms.iter().map(form).collect::<Vec<_>>())
+            }
+        }
+    }
 }
 
 /// One form of an encoding scheme: a director is `data << prefix_len | prefix`.

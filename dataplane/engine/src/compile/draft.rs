@@ -13,7 +13,7 @@ use dataplane_api::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use wire::key::PublicKey;
-use wire::scheme::{Form, Scheme};
+use wire::scheme::Scheme;
 
 /// Shortest MTU of a vif: a switch error that quotes 16 bytes still fits.
 const MTU_MIN: u16 = 64;
@@ -325,20 +325,7 @@ fn draft_vswitch<'a>(
 }
 
 fn scheme_of(spec: &SchemeSpec) -> Result<Scheme, VswitchError> {
-    let scheme = match spec {
-        SchemeSpec::V358 => Scheme::v358(),
-        SchemeSpec::V48 => Scheme::v48(),
-        SchemeSpec::F4 => Scheme::f4(),
-        SchemeSpec::F8 => Scheme::f8(),
-        SchemeSpec::Forms(forms) => {
-            let form = |form: &dataplane_api::spec::FormSpec| Form {
-                bit_count: form.bit_count,
-                prefix_len: form.prefix_len,
-                prefix: form.prefix,
-            };
-            Scheme::from_forms(&forms.iter().map(form).collect::<Vec<_>>())?
-        }
-    };
+    let scheme = spec.scheme()?;
     let width = scheme.max_width();
     if u32::from(width) > DIRECTOR_BITS_MAX { Err(VswitchError::Width(width)) } else { Ok(scheme) }
 }

@@ -13,7 +13,9 @@
 pub mod calendar;
 pub mod leases;
 pub mod terms;
+pub mod tree;
 
 pub use calendar::{Booking, Calendar, Quantity, Refusal};
 pub use leases::{Happened, Lease, Leases, State};
 pub use terms::{Ask, Burst, LeaseId, PortSide, PortTerms, Share, Slot, Time};
+pub use tree::Tree;

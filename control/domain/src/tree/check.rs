@@ -1,0 +1,358 @@
+//! What is wrong with a tree, each problem with its place and with what would be allowed.
+//!
+//! Here is what an operator can be told before anything is sent: names, numbers, quotas, what leases need. What only
+//! the dataplane knows (addresses that collide, tags that are hidden, which worker owns a link) it says itself when it
+//! refuses a spec.
+
+use super::{Place, Tree, Vif, Vswitch};
+use crate::leases::{Binding, Leases};
+use crate::terms::{LeaseId, PortSide, RATE_MIN, SHARE_MAX};
+use dataplane_api::limits::{
+    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
+};
+use dataplane_api::{Direction, LinkSpec, ListenSpec, RouteServerSpec};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use wire::key::PublicKey;
+use wire::scheme::Scheme;
+
+/// Most problems that are told at once.
+const PROBLEMS_MAX: usize = 100;
+/// What the dataplane can keep, at most: parts of a million, and microseconds.
+const GUARANTEED_PPM_MAX: u32 = 900_000;
+const BUFFER_US_MAX: u32 = 25_000;
+/// Shortest MTU of a vif: a switch error that quotes 16 bytes still fits.
+const MTU_MIN: u16 = 64;
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What is there.
+    pub found: String,
+    /// What would be allowed.
+    pub allowed: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; expected {}", self.place, self.found, self.allowed)
+    }
+}
+
+impl Tree {
+    /// What is wrong, in the order of the tree, at most 100 problems. None: it may be compiled.
+    ///
+    /// `ports`: the dataplane's ports, and the MTU of each.
+    pub fn check(&self, ports: &BTreeMap<String, u16>, leases: &Leases) -> Vec<Problem> {
+        let mut check = Check { tree: self, ports, problems: Vec::new() };
+        check.tree();
+        for (id, lease, _) in leases.iter() {
+            if let Some(binding) = &lease.binding {
+                check.binding(id, lease.owner.map(|owner| owner.0), binding, leases);
+            }
+        }
+        for side in leases.calendar().sides() {
+            check.sold(side, leases);
+        }
+        check.problems.truncate(PROBLEMS_MAX);
+        check.problems
+    }
+}
+
+struct Check<'a> {
+    tree: &'a Tree,
+    ports: &'a BTreeMap<String, u16>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, place: Place, found: impl fmt::Display, allowed: impl fmt::Display) {
+        // A hostile tree must not cost more memory than it is long.
+        if self.problems.len() < PROBLEMS_MAX {
+            let (found, allowed) = (found.to_string(), allowed.to_string());
+            self.problems.push(Problem { place, found, allowed });
+        }
+    }
+
+    fn tree(&mut self) {
+        let (tree, root) = (self.tree, Place::root());
+        if tree.schema != super::SCHEMA {
+            self.wrong(root.at("schema"), tree.schema, super::SCHEMA);
+        }
+        self.sold_ports();
+        self.tenants();
+        for name in tree.policies.keys() {
+            self.name(&root.at("policy").at(name), name);
+        }
+        let vifs = tree.vswitches.values().map(|vswitch| vswitch.vifs.len()).sum::<usize>();
+        if tree.vswitches.len() > VSWITCHES_MAX || vifs > VIFS_MAX {
+            let found = format!("{} with {vifs} vifs", tree.vswitches.len());
+            let allowed = format!("at most {VSWITCHES_MAX} with {VIFS_MAX} vifs");
+            self.wrong(root.at("vswitch"), found, allowed);
+        }
+        let mut keys = BTreeMap::new();
+        for (name, vswitch) in &tree.vswitches {
+            let place = root.at("vswitch").at(name);
+            self.name(&place, name);
+            self.vswitch(&place, name, vswitch);
+            let key = vswitch.public_key.parse::<PublicKey>().ok();
+            if let Some(other) = key.and_then(|key| keys.insert(key.0, name)) {
+                let found = format!("the key of vswitch {other}");
+                self.wrong(place.at("public_key"), found, "a key of its own");
+            }
+        }
+    }
+
+    fn sold_ports(&mut self) {
+        for (name, port) in &self.tree.ports {
+            let place = Place::root().at("port").at(name);
+            self.port(&place, name);
+            if !(RATE_MIN..=SHARE_MAX).contains(&port.capacity) {
+                let allowed = format!("{RATE_MIN} to {SHARE_MAX} bytes/s");
+                self.wrong(place.at("capacity"), port.capacity, allowed);
+            }
+            let rules = place.at("lease");
+            for (name, found, most) in [
+                ("guaranteed_ppm", port.lease.guaranteed_ppm, GUARANTEED_PPM_MAX),
+                ("buffer_us", port.lease.buffer_us, BUFFER_US_MAX),
+            ] {
+                if found > most {
+                    self.wrong(rules.at(name), found, format!("at most {most}"));
+                }
+            }
+        }
+    }
+
+    fn tenants(&mut self) {
+        let mut ids = BTreeMap::new();
+        for (name, tenant) in &self.tree.tenants {
+            let place = Place::root().at("tenant").at(name);
+            self.name(&place, name);
+            if let Some(other) = ids.insert(tenant.id, name) {
+                let found = format!("{}, the id of tenant {other}", tenant.id);
+                self.wrong(place.at("id"), found, "an id of its own");
+            }
+            let own = self.tree.vswitches.values().filter(|vswitch| vswitch.tenant == *name);
+            let (vswitches, vifs, logins) = own.fold((0, 0, 0), |(n, vifs, logins), vswitch| {
+                (n + 1, vifs + vswitch.vifs.len(), logins + vswitch.logins.len())
+            });
+            for (what, used, quota) in [
+                ("vswitches", vswitches, tenant.quota.vswitches),
+                ("vifs", vifs, tenant.quota.vifs),
+                ("logins", logins, tenant.quota.logins),
+            ] {
+                if u32::try_from(used).map_or(true, |used| used > quota) {
+                    let found = format!("{quota}, but the tenant has {used}");
+                    self.wrong(place.at("quota").at(what), found, format!("{used} or more"));
+                }
+            }
+        }
+    }
+
+    fn vswitch(&mut self, place: &Place, name: &str, vswitch: &Vswitch) {
+        if !self.tree.tenants.contains_key(&vswitch.tenant) {
+            let found = format!("{:?}, of which there is none", vswitch.tenant);
+            self.wrong(place.at("tenant"), found, names(self.tree.tenants.keys()));
+        }
+        if let Some(policy) = vswitch.policy.as_ref()
+            && !self.tree.policies.contains_key(policy)
+        {
+            let found = format!("{policy:?}, of which there is none");
+            self.wrong(place.at("policy"), found, names(self.tree.policies.keys()));
+        }
+        self.key(place.at("public_key"), &vswitch.public_key);
+        if let RouteServerSpec::Keys(keys) = &vswitch.route_server {
+            for key in keys {
+                self.key(place.at("route_server").at("keys"), key);
+            }
+        }
+        match vswitch.scheme.scheme() {
+            Err(error) => self.wrong(place.at("scheme"), error, "an encoding scheme"),
+            Ok(scheme) if u32::from(scheme.max_width()) > DIRECTOR_BITS_MAX => {
+                let found = format!("directors of {} bits", scheme.max_width());
+                self.wrong(place.at("scheme"), found, format!("at most {DIRECTOR_BITS_MAX}"));
+            }
+            Ok(scheme) => {
+                for (number, vif) in &vswitch.vifs {
+                    let place = place.at("vif").at(number);
+                    self.number(&place, number.0, &scheme);
+                    self.vif(&place, name, vif);
+                }
+            }
+        }
+        for (user, login) in &vswitch.logins {
+            let place = place.at("login").at(user);
+            if user.is_empty() || user.len() > LOGIN_LEN_MAX {
+                let found = format!("a name of {} bytes", user.len());
+                self.wrong(place.clone(), found, format!("1 to {LOGIN_LEN_MAX}"));
+            }
+            if login.password.0.is_empty() {
+                self.wrong(place.at("password"), "nothing", "a password");
+            } else if login.password.is_hidden() {
+                self.wrong(
+                    place.at("password"),
+                    "the mark of one that was not shown",
+                    "a password",
+                );
+            }
+        }
+        for (index, listen) in vswitch.listens.iter().enumerate() {
+            let (kind, port, vlan) = match listen {
+                ListenSpec::Ethernet { port, vlan, .. } => ("ethernet", port, vlan),
+                ListenSpec::Udp { port, vlan, .. } => ("udp", port, vlan),
+            };
+            self.address(&place.at("listen").at(index).at(kind), port, *vlan);
+        }
+    }
+
+    fn number(&mut self, place: &Place, number: u16, scheme: &Scheme) {
+        if number == 1 {
+            self.wrong(place.clone(), "number 1, the vswitch itself", "another number");
+        } else if scheme.narrowest(number).is_none() {
+            let highest = (0..scheme.numbers_max()).rev();
+            let highest = highest.into_iter().find(|number| scheme.narrowest(*number).is_some());
+            let allowed = format!("at most {}", highest.unwrap_or(1));
+            self.wrong(place.clone(), "a number that its scheme cannot name", allowed);
+        }
+    }
+
+    fn vif(&mut self, place: &Place, vswitch: &str, vif: &Vif) {
+        match (&vif.link, &vif.cable) {
+            (None, None) => self.wrong(place.clone(), "neither link nor cable", "one of both"),
+            (Some(_), Some(_)) => self.wrong(place.clone(), "link and cable", "one of both"),
+            (Some(link), None) => {
+                let (kind, port, vlan) = match link {
+                    LinkSpec::Ethernet { port, vlan, .. } => ("ethernet", port, vlan),
+                    LinkSpec::Udp { port, vlan, .. } => ("udp", port, vlan),
+                };
+                let link_place = place.at("link").at(kind);
+                self.address(&link_place, port, *vlan);
+                if let Some(node) = link.node() {
+                    let node_place = link_place.at("session").at("node");
+                    self.key(node_place.at("public_key"), &node.public_key);
+                    if node.password.as_ref().is_some_and(dataplane_api::Secret::is_hidden) {
+                        let found = "the mark of one that was not shown";
+                        self.wrong(node_place.at("password"), found, "a password");
+                    }
+                }
+                let most = self.ports.get(port).copied().unwrap_or(u16::MAX);
+                if let Some(mtu) = vif.mtu.filter(|mtu| !(MTU_MIN..=most).contains(mtu)) {
+                    self.wrong(place.at("mtu"), mtu, format!("{MTU_MIN} to {most}"));
+                }
+            }
+            (None, Some(there)) if there.vswitch == vswitch => {
+                self.wrong(place.at("cable"), "a vif of the same vswitch", "one of another");
+            }
+            (None, Some(there)) => {
+                let end = self.tree.vswitches.get(&there.vswitch);
+                let end = end.and_then(|vswitch| vswitch.vifs.get(&super::VifNumber(there.vif)));
+                if end.is_some_and(|end| end.link.is_some()) {
+                    let found = format!("vif {} of {}, which has a link", there.vif, there.vswitch);
+                    self.wrong(place.at("cable"), found, "a vif without a link");
+                }
+                if vif.mtu.is_some_and(|mtu| mtu < MTU_MIN) {
+                    self.wrong(place.at("mtu"), vif.mtu.unwrap_or(0), format!("{MTU_MIN} or more"));
+                }
+            }
+        }
+    }
+
+    fn address(&mut self, place: &Place, port: &str, vlan: Option<u16>) {
+        self.port(&place.at("port"), port);
+        if let Some(vlan) = vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
+            self.wrong(place.at("vlan"), vlan, "1 to 4094");
+        }
+    }
+
+    fn port(&mut self, place: &Place, name: &str) {
+        if !self.ports.contains_key(name) {
+            let found = format!("{name:?}, which is no port of the box");
+            self.wrong(place.clone(), found, names(self.ports.keys()));
+        }
+    }
+
+    fn key(&mut self, place: Place, text: &str) {
+        if !text.parse::<PublicKey>().is_ok_and(|key| key.is_usable()) {
+            let allowed = "52 base-32 characters and .k, of an address in fc00::/8";
+            self.wrong(place, format!("{text:?}"), allowed);
+        }
+    }
+
+    fn name(&mut self, place: &Place, name: &str) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(plain) {
+            let allowed = format!("1 to {NAME_LEN_MAX} letters, digits, - and _");
+            self.wrong(place.clone(), format!("the name {name:?}"), allowed);
+        }
+    }
+
+    /// What a lease that is bound needs of the tree.
+    fn binding(&mut self, id: LeaseId, owner: Option<u32>, binding: &Binding, leases: &Leases) {
+        let place = Place::root().at("vswitch").at(&binding.vswitch);
+        let until = format!("what lease {id} is bound to, until it ends");
+        let Some(vswitch) = self.tree.vswitches.get(&binding.vswitch) else {
+            return self.wrong(place, "no such vswitch", until);
+        };
+        let tenant = self.tree.tenants.get(&vswitch.tenant).map(|tenant| tenant.id);
+        if tenant.is_some() && tenant != owner {
+            let found = format!("{:?}, but lease {id} is another tenant's", vswitch.tenant);
+            self.wrong(place.at("tenant"), found, until.clone());
+        }
+        let Ok((_, booking)) = leases.lease(id) else { return };
+        for number in &binding.vifs {
+            let place = place.at("vif").at(number);
+            let vif = vswitch.vifs.get(&super::VifNumber(*number));
+            let link = vif.map(|vif| vif.link.as_ref().map(port_of));
+            match link {
+                // Who comes by itself may have been promised a lease before it is there.
+                None if !vswitch.listens.is_empty() => {}
+                None => self.wrong(place, "no such vif", until.clone()),
+                Some(port) if port == Some(booking.side.port.as_str()) => {}
+                Some(port) => {
+                    let found =
+                        port.map_or_else(|| "no link".to_owned(), |port| format!("port {port:?}"));
+                    let allowed = format!("port {:?}, {until}", booking.side.port);
+                    self.wrong(place.at("link"), found, allowed);
+                }
+            }
+        }
+    }
+
+    /// What is sold on a side must still fit.
+    fn sold(&mut self, side: &PortSide, leases: &Leases) {
+        let place = Place::root().at("port").at(&side.port);
+        let mtu = self.ports.get(&side.port).copied().unwrap_or(0);
+        let limit = self.tree.ports.get(&side.port).map(|port| port.terms(mtu).limit());
+        let misfits = leases.calendar().misfits(side, limit.unwrap_or_default());
+        if let Some(first) = misfits.first() {
+            let direction = match side.direction {
+                Direction::Out => "out",
+                Direction::In => "in",
+            };
+            let found = format!(
+                "room for all but {} leases {direction}, lease {first} first of them",
+                misfits.len()
+            );
+            self.wrong(place.at("capacity"), found, "room for what is sold, until it ends");
+        }
+    }
+}
+
+fn port_of(link: &LinkSpec) -> &str {
+    let (LinkSpec::Ethernet { port, .. } | LinkSpec::Udp { port, .. }) = link;
+    port
+}
+
+/// The first few of what there is.
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let all: BTreeSet<&String> = names.collect();
+    let first: Vec<&str> = all.iter().take(8).map(|name| name.as_str()).collect();
+    match (first.len(), all.len()) {
+        (0, _) => "that it is made first".to_owned(),
+        (few, many) if few < many => format!("one of {} … ({many} in all)", first.join(", ")),
+        _ => format!("one of {}", first.join(", ")),
+    }
+}

@@ -85,6 +85,8 @@ const NEAR_BYTES: u64 = 375_000;
 const RING: Ticks = 20_000 << 8;
 /// The same where workers share a port, for each of them.
 const RING_SHARED: Ticks = 5_000 << 8;
+/// What a shared port has ahead when nobody keeps it busy: less than between two looks of a worker that does.
+const NEARLY_IDLE: Ticks = 2_000 << 8;
 /// Priority and free packets that wait: so much of the port's time.
 const PRIORITY_TIME: Ticks = 25_000_000 << 8;
 const FREE_TIME: Ticks = 5_000_000 << 8;
@@ -393,7 +395,7 @@ impl<E: Queued> Schedule<E> {
         if !open {
             return None;
         }
-        let idle = ahead <= 0;
+        let idle = ahead <= NEARLY_IDLE.cast_signed();
         if !self.priority.is_empty() {
             let behind = self.others.served.is_none_or(|least| self.served <= least + AHEAD_SLOTS);
             if !behind && !idle {

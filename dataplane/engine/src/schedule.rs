@@ -83,18 +83,20 @@ const SHARE_HORIZON: Ticks = ((SHARE_SLOTS as u64) - 2) << SHARE_SLOT_BITS;
 const NEAR_BYTES: u64 = 375_000;
 /// What is handed to the NIC ahead of the wire.
 const RING: Ticks = 20_000 << 8;
-/// The same where workers share a port, for each of them.
-const RING_SHARED: Ticks = 5_000 << 8;
-/// What a shared port has ahead when nobody keeps it busy: less than between two looks of a worker that does.
+/// The same where workers share a port: long enough for one of them to be away for a burst.
+const RING_SHARED: Ticks = 12_000 << 8;
+/// Beyond that, what each of them may have sent ahead of its own part of the guarantees.
+const RING_OWN: Ticks = 5_000 << 8;
+/// What a shared port has ahead when nobody keeps it busy.
 const NEARLY_IDLE: Ticks = 2_000 << 8;
 /// Priority and free packets that wait: so much of the port's time.
 const PRIORITY_TIME: Ticks = 25_000_000 << 8;
 const FREE_TIME: Ticks = 5_000_000 << 8;
 /// A lease's part of the priority buffer, at its own weight.
 const LEASE_TIME: Ticks = 60_000_000 << 8;
-/// Between two looks at the other workers.
-const STANDING_INTERVAL: Ticks = 1_000_000 << 8;
-/// How far a worker's priority packets may run ahead of the others', in slots: 8 ms.
+/// Between two looks at the other workers, as long as they hold nothing up.
+const LOOK_INTERVAL: Ticks = 1_000_000 << 8;
+/// How far a worker's priority packets may have run ahead of the others' when it begins to send, in slots: 8 ms.
 const AHEAD_SLOTS: u64 = 122;
 /// Free packets that leave in the order they came, before turns begin: a burst.
 const FRONT_FRAMES: usize = dataplane_api::limits::BURST_MAX;
@@ -152,6 +154,10 @@ pub struct Schedule<E> {
     priority: Calendar,
     /// Slot of the calendar of shares that was served last: its own time.
     served: u64,
+    /// From there to the time that workers on a port have in common, wrapping: see [`Self::place`].
+    shift: u64,
+    /// When the calendar of shares ran empty.
+    emptied: Ticks,
     free: Fair,
     /// Free packets whose turn comes before all that is in `free`.
     front: VecDeque<E>,
@@ -162,8 +168,13 @@ pub struct Schedule<E> {
     own: Meter,
     pace: Option<Pace>,
     share: Option<Box<dyn PortShare>>,
+    /// What it told the others, and what it knows of them since it looked; sooner looked at again if they hold it up.
+    told: Standing,
     others: Standing,
-    told: Ticks,
+    looked: Ticks,
+    is_held: bool,
+    /// Whether its priority packets may go now, by the others'.
+    in_turn: bool,
     now: Ticks,
     /// When the port will have sent what it was given.
     clock: Ticks,
@@ -183,6 +194,8 @@ impl<E: Queued> Schedule<E> {
             guaranteed: Calendar::new(DEADLINE_SLOTS),
             priority: Calendar::new(SHARE_SLOTS),
             served: 0,
+            shift: 0,
+            emptied: 0,
             free: Fair::new(room.vswitches, u16::MAX.into()),
             front: VecDeque::with_capacity(FRONT_FRAMES),
             front_bytes: 0,
@@ -190,8 +203,11 @@ impl<E: Queued> Schedule<E> {
             own: Meter::new(Some(&own_terms(OWN_RATE_MIN)), 0),
             pace: None,
             share: None,
+            told: Standing::default(),
             others: Standing::default(),
-            told: 0,
+            looked: 0,
+            is_held: false,
+            in_turn: true,
             now: 0,
             clock: 0,
             own_clock: 0,
@@ -250,7 +266,7 @@ impl<E: Queued> Schedule<E> {
                     return self.push_free(item).map(|()| Class::Free);
                 };
                 if meter.must_follow(self.served << SHARE_SLOT_BITS) {
-                    return self.push_priority(meter, item).map(|()| Class::Priority);
+                    return self.push_priority(now, meter, item).map(|()| Class::Priority);
                 }
                 let waiting = self.guaranteed.bytes() + len;
                 // Early enough for all deadlines to be kept: what waits is sent by then in what is never guaranteed
@@ -267,7 +283,7 @@ impl<E: Queued> Schedule<E> {
                     }
                 }
             }
-            Mark::Priority => self.push_priority(meter, item).map(|()| Class::Priority),
+            Mark::Priority => self.push_priority(now, meter, item).map(|()| Class::Priority),
             Mark::Free => self.push_free(item).map(|()| Class::Free),
         }
     }
@@ -289,14 +305,23 @@ impl<E: Queued> Schedule<E> {
     }
 
     /// Source: CLOUD-ISP.md §3.5 R3.
-    fn push_priority(&mut self, meter: &mut Meter, item: E) -> Result<(), (DropReason, E)> {
-        let Some(pace) = &self.pace else { return self.push_free(item) };
+    fn push_priority(
+        &mut self,
+        now: Ticks,
+        meter: &mut Meter,
+        item: E,
+    ) -> Result<(), (DropReason, E)> {
+        let Some(pace) = self.pace else { return self.push_free(item) };
         if self.slab.room() <= self.room.guaranteed_frames {
             return Err((DropReason::QueueFull, item));
         }
-        if self.priority.is_empty() {
-            // Who comes back does not start with what the others have had meanwhile.
-            self.served = self.served.max(self.others.served.unwrap_or(0));
+        if self.priority.is_empty()
+            && let Some(least) = self.others.served
+        {
+            // Who comes back has no claim to what the others have had meanwhile; what it had before them fades.
+            let gone = u64::try_from(after(now, self.emptied)).unwrap_or(0) >> SHARE_SLOT_BITS;
+            let lead = self.place().saturating_sub(least).min(SHARE_SLOTS as u64);
+            self.set_place(least + lead.saturating_sub(gone));
         }
         let served = self.served << SHARE_SLOT_BITS;
         let weight = meter.weight();
@@ -367,11 +392,28 @@ impl<E: Queued> Schedule<E> {
         self.now = ticks(now);
         let Some(share) = &self.share else { return };
         self.clock = share.clock();
-        if after(self.now, self.told) >= STANDING_INTERVAL.cast_signed() {
-            let served = (!self.priority.is_empty()).then_some(self.served);
-            share.tell(Standing { served, bytes: self.priority.bytes() });
-            (self.others, self.told) = (share.others(), self.now);
+        if self.is_held || after(self.now, self.looked) >= LOOK_INTERVAL.cast_signed() {
+            let was_alone = self.others.served.is_none();
+            (self.others, self.looked, self.is_held) = (share.others(), self.now, false);
+            if let (true, false, Some(least)) =
+                (was_alone, self.priority.is_empty(), self.others.served)
+            {
+                // Places of workers that did not compete say nothing. All take the least, whoever looks first.
+                self.set_place(self.place().min(least));
+            }
         }
+        let place = self.place();
+        self.in_turn = self.others.served.is_none_or(|least| place <= least + AHEAD_SLOTS);
+    }
+
+    /// How far its priority packets have come, in slots, as workers on a port compare it. Only what is sent while
+    /// others wait moves it: alone, or on an idle port, each may have what it can get.
+    fn place(&self) -> u64 {
+        self.served.wrapping_add(self.shift)
+    }
+
+    fn set_place(&mut self, place: u64) {
+        self.shift = place.wrapping_sub(self.served);
     }
 
     /// Takes the packet whose turn it is, if it is time.
@@ -385,7 +427,7 @@ impl<E: Queued> Schedule<E> {
             if open {
                 return self.pop_guaranteed(pace);
             }
-            if self.share.is_some() && after(self.own_clock, self.now) <= ring.cast_signed() {
+            if self.share.is_some() && after(self.own_clock, self.now) <= RING_OWN.cast_signed() {
                 let taken = self.pop_guaranteed(pace)?;
                 let time = pace.own.times(taken.1.len().into());
                 self.own_clock = later(self.own_clock, self.now).wrapping_add(time);
@@ -397,16 +439,24 @@ impl<E: Queued> Schedule<E> {
         }
         let idle = ahead <= NEARLY_IDLE.cast_signed();
         if !self.priority.is_empty() {
-            let behind = self.others.served.is_none_or(|least| self.served <= least + AHEAD_SLOTS);
-            if !behind && !idle {
+            if !self.in_turn && !idle {
+                self.is_held = true;
                 return None;
             }
+            let place = self.place();
             let (slot, item) = self.priority.pop(&mut self.slab)?;
             self.served = slot;
+            if self.others.served.is_none() || !self.in_turn {
+                self.set_place(place);
+            }
+            if self.priority.is_empty() {
+                self.emptied = self.now;
+            }
             self.charge(pace, &item);
             return Some((Class::Priority, item));
         }
         if self.others.served.is_some() && !idle {
+            self.is_held = true;
             return None;
         }
         let item = self.pop_free()?;
@@ -428,11 +478,16 @@ impl<E: Queued> Schedule<E> {
 
     /// Ends a turn: what was taken is on its way.
     pub fn end(&mut self) {
-        if let Some(share) = &self.share
-            && self.taken > 0
-        {
+        let Some(share) = &self.share else { return };
+        if self.taken > 0 {
             self.clock = share.charge(self.now, self.taken);
             self.taken = 0;
+        }
+        let served = (!self.priority.is_empty()).then_some(self.place());
+        let standing = Standing { served, bytes: self.priority.bytes() };
+        if standing != self.told {
+            share.tell(standing);
+            self.told = standing;
         }
     }
 

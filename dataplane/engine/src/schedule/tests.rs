@@ -173,6 +173,37 @@ fn what_is_left_is_shared_by_weight_and_the_rest_is_free() {
 }
 
 #[test]
+fn what_a_worker_had_of_an_idle_port_is_not_held_against_it() {
+    // Two workers with a lease each, of the same weight.
+    let mut workers: Vec<_> = sync::port_share::shares(2)
+        .into_iter()
+        .map(|share| {
+            let mut schedule = schedule(1 << 14);
+            schedule.set_share(Some(Box::new(share)));
+            (schedule, Meter::new(Some(&terms(0, 0, 1_000_000)), 0), 0_u64)
+        })
+        .collect();
+    let competes_from = 2_000_000_000;
+    for now in (0..competes_from + 1_000_000_000).step_by(4_000) {
+        for (lease, (schedule, meter, sent)) in workers.iter_mut().enumerate() {
+            // First one of them alone, with a hundred times its weight, then both with more than the port has.
+            let count = if now < competes_from { u32::from(lease == 0 && now % 12_000 == 0) } else { 4 };
+            for _ in 0..count {
+                let _full = schedule.push(now, meter, packet(lease, 1_250, now));
+            }
+            schedule.begin(now);
+            while let Some((_, packet)) = schedule.pop() {
+                *sent += u64::from(packet.len) * u64::from(now >= competes_from);
+            }
+            schedule.end();
+        }
+    }
+    let [a, b] = [workers[0].2, workers[1].2];
+    assert!(a + b > RATE * 99 / 100, "{a} and {b}");
+    assert!(a.abs_diff(b) < RATE / 50, "{a} and {b}");
+}
+
+#[test]
 fn free_is_all_there_is_without_a_capacity() {
     let room = Room { frames: 100, guaranteed_frames: 0, vswitch_frames: 40, vswitches: 8 };
     let mut schedule = Schedule::new(room);

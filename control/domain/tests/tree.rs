@@ -47,6 +47,22 @@ fn example() -> Tree {
         quota = {{ vswitches = 2 }}
         [tenant.blue]
         id = 2
+        [unit.PKT]
+        id = 0
+        per_whole = 1_073_741_824
+        [price.west-2026]
+        port = "west"
+        direction = "out"
+        unit = "PKT"
+        until = 1_798_761_600_000
+        lease = {{ amount = "1000", bytes_per_s = 125_000, ms = 3_600_000 }}
+        metered = {{ priority = {{ amount = "1", per_bytes = 1_000_000 }}, free = {{ amount = "0", per_bytes = 0 }} }}
+        [price.west-later]
+        port = "west"
+        direction = "out"
+        unit = "PKT"
+        from = 1_798_761_600_000
+        lease = {{ amount = "900", bytes_per_s = 125_000, ms = 3_600_000 }}
         [policy.open]
         allow = [["peer", "peer"], ["customer", "peer"]]
         [vswitch.red-1]
@@ -156,6 +172,19 @@ fn what_is_wrong_is_told_with_its_place() {
         ("tenant.red.quota.vifs".into(), json!(2), "tenant.red.quota.vifs", false),
         ("tenant.red.quota.logins".into(), json!(0), "tenant.red.quota.logins", false),
         ("tenant.\"a b\"".into(), json!({"id": 9}), "tenant.\"a b\"", false),
+        ("unit.PKT.per_whole".into(), json!(3), "unit.PKT.per_whole", false),
+        ("unit.EUR".into(), json!({"id": 0, "per_whole": 100}), "unit.PKT.id", false),
+        ("unit.\"€\"".into(), json!({"id": 1, "per_whole": 100}), "unit.\"€\"", false),
+        ("price.west-2026.port".into(), json!("north"), "price.west-2026.port", false),
+        ("price.west-2026.unit".into(), json!("EUR"), "price.west-2026.unit", false),
+        ("price.west-2026.lease.ms".into(), json!(0), "price.west-2026.lease.ms", false),
+        ("price.west-2026.until".into(), json!(0), "price.west-2026.until", false),
+        (
+            "price.west-2026.until".into(),
+            json!(1_798_761_600_001_u64),
+            "price.west-later.from",
+            false,
+        ),
         (format!("{red}.tenant"), json!("green"), "vswitch.red-1.tenant", false),
         (format!("{red}.policy"), json!("none"), "vswitch.red-1.policy", false),
         (format!("{red}.public_key"), json!("x.k"), "vswitch.red-1.public_key", true),
@@ -332,6 +361,7 @@ fn what_leases_need_of_the_tree_stays() {
     for (at, value, expected) in changes {
         let mut tree = example();
         tree.tenants.get_mut("blue").unwrap().quota.vswitches = 2;
+        tree.prices.clear();
         match value {
             Some(value) => tree.set(&place(at), value.clone()).unwrap(),
             None => tree.delete(&place(at)).unwrap(),
@@ -417,11 +447,41 @@ fn a_change_that_does_not_belong_there_is_refused() {
 
 /// Places that are there, that could be, and that could not.
 fn any_place() -> impl Strategy<Value = Place> {
-    let top = prop::sample::select(vec!["port", "tenant", "policy", "vswitch", "schema", "x"]);
-    let name = prop::sample::select(vec!["west", "red", "open", "red-1", "blue-1", "new"]);
+    let top = prop::sample::select(vec![
+        "port", "tenant", "policy", "vswitch", "unit", "price", "schema", "x",
+    ]);
+    let name = prop::sample::select(vec![
+        "west",
+        "red",
+        "open",
+        "red-1",
+        "blue-1",
+        "PKT",
+        "west-2026",
+        "new",
+    ]);
     let below = prop::sample::select(vec![
-        "capacity", "id", "quota", "vifs", "vif", "2", "3", "mtu", "role", "cable", "link",
-        "listen", "0", "login", "friend", "password", "tenant", "policy", "allow",
+        "capacity",
+        "id",
+        "quota",
+        "vifs",
+        "vif",
+        "2",
+        "3",
+        "mtu",
+        "role",
+        "cable",
+        "link",
+        "listen",
+        "0",
+        "login",
+        "friend",
+        "password",
+        "tenant",
+        "policy",
+        "allow",
+        "per_whole",
+        "until",
     ]);
     (top, name, prop::collection::vec(below, 0..4)).prop_map(|(top, name, below)| {
         below.iter().fold(Place::root().at(top).at(name), |place, name| place.at(name))

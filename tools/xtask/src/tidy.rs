@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("control-ledger", &[]),
-    ("control-domain", &["dataplane-wire", "dataplane-api"]),
+    ("control-domain", &["dataplane-wire", "dataplane-api", "control-ledger"]),
     ("chain-primitives", &[]),
     ("benches", ANY),
     ("fuzz-targets", ANY),

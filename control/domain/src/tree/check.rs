@@ -11,6 +11,7 @@ use dataplane_api::limits::{
     DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
 use dataplane_api::{Direction, LinkSpec, ListenSpec, RouteServerSpec};
+use ledger::amount::AmountError;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -84,6 +85,8 @@ impl Check<'_> {
         }
         self.sold_ports();
         self.tenants();
+        self.units();
+        self.prices();
         for name in tree.policies.keys() {
             self.name(&root.at("policy").at(name), name);
         }
@@ -147,6 +150,62 @@ impl Check<'_> {
                 if u32::try_from(used).map_or(true, |used| used > quota) {
                     let found = format!("{quota}, but the tenant has {used}");
                     self.wrong(place.at("quota").at(what), found, format!("{used} or more"));
+                }
+            }
+        }
+    }
+
+    fn units(&mut self) {
+        let mut ids = BTreeMap::new();
+        for (code, asset) in &self.tree.units {
+            let place = Place::root().at("unit").at(code);
+            match ledger::Unit::new(code, asset.per_whole) {
+                Ok(_) => {}
+                Err(AmountError::Parts(_)) => {
+                    let allowed = "a number that divides 10^36";
+                    self.wrong(place.at("per_whole"), asset.per_whole, allowed);
+                }
+                Err(error) => self.wrong(place.clone(), error, "another code"),
+            }
+            if let Some(other) = ids.insert(asset.id, code) {
+                let found = format!("{}, the id of unit {other}", asset.id);
+                self.wrong(place.at("id"), found, "an id of its own");
+            }
+        }
+    }
+
+    fn prices(&mut self) {
+        let mut by_side: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, price) in &self.tree.prices {
+            let place = Place::root().at("price").at(name);
+            self.name(&place, name);
+            if !self.tree.ports.contains_key(&price.port) {
+                let found = format!("{:?}, which is not for sale", price.port);
+                self.wrong(place.at("port"), found, names(self.tree.ports.keys()));
+            }
+            if !self.tree.units.contains_key(&price.unit) {
+                let found = format!("{:?}, of which there is none", price.unit);
+                self.wrong(place.at("unit"), found, names(self.tree.units.keys()));
+            }
+            for (name, per) in [("bytes_per_s", price.lease.bytes_per_s), ("ms", price.lease.ms)] {
+                if per == 0 {
+                    self.wrong(place.at("lease").at(name), per, "1 or more");
+                }
+            }
+            if price.slot().length_ms() == 0 {
+                self.wrong(place.at("until"), price.slot().end, "a time after its begin");
+            }
+            let side = (&price.port, price.direction, &price.unit);
+            by_side.entry(side).or_default().push((price.slot(), name));
+        }
+        for prices in by_side.values_mut() {
+            prices.sort_by_key(|(slot, name)| (slot.start, slot.end, *name));
+            for pair in prices.windows(2) {
+                let [(earlier, first), (later, second)] = pair else { continue };
+                if later.start < earlier.end {
+                    let place = Place::root().at("price").at(second).at("from");
+                    let found = format!("{}, when price {first} still holds", later.start);
+                    self.wrong(place, found, format!("{} or later", earlier.end));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Changing one place of a tree, and telling two trees apart.
 //!
-//! Both work on one entry of `port`, `tenant`, `policy` or `vswitch` at a time where they can: a tree has tens of
-//! thousands of places.
+//! Both work on one entry of a table (`port`, `vswitch` …) at a time where they can: a tree has tens of thousands of
+//! places.
 
 use super::{Place, Tree, Vswitch};
 use serde::Serialize;
@@ -104,6 +104,8 @@ impl Tree {
                 let entry = match top.as_str() {
                     "port" => value(self.ports.get(name)?),
                     "tenant" => value(self.tenants.get(name)?),
+                    "unit" => value(self.units.get(name)?),
+                    "price" => value(self.prices.get(name)?),
                     "policy" => value(self.policies.get(name)?),
                     "vswitch" => value(&shown(self.vswitches.get(name)?)),
                     _ => return None,
@@ -125,6 +127,8 @@ impl Tree {
             match top.as_str() {
                 "port" => return edit_entry(&mut self.ports, &entry, change),
                 "tenant" => return edit_entry(&mut self.tenants, &entry, change),
+                "unit" => return edit_entry(&mut self.units, &entry, change),
+                "price" => return edit_entry(&mut self.prices, &entry, change),
                 "policy" => return edit_entry(&mut self.policies, &entry, change),
                 "vswitch" => return edit_entry(&mut self.vswitches, &entry, change),
                 _ => {}
@@ -162,7 +166,7 @@ fn edit_entry<T: Serialize + DeserializeOwned>(
 /// Where the trees differ, in order; lists are compared as a whole.
 #[must_use]
 pub fn diff(old: &Tree, new: &Tree) -> Vec<Difference> {
-    let Tree { schema, ports, tenants, policies, vswitches } = old;
+    let Tree { schema, ports, tenants, units, prices, policies, vswitches } = old;
     let mut differences = Vec::new();
     let root = Place::root();
     let (before, after) = (Value::from(*schema), Value::from(new.schema));
@@ -174,6 +178,8 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Difference> {
     );
     maps(&root.at("port"), ports, &new.ports, Clone::clone, &mut differences);
     maps(&root.at("tenant"), tenants, &new.tenants, Clone::clone, &mut differences);
+    maps(&root.at("unit"), units, &new.units, Clone::clone, &mut differences);
+    maps(&root.at("price"), prices, &new.prices, Clone::clone, &mut differences);
     maps(&root.at("policy"), policies, &new.policies, Clone::clone, &mut differences);
     maps(&root.at("vswitch"), vswitches, &new.vswitches, shown, &mut differences);
     differences

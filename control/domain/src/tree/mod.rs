@@ -3,6 +3,8 @@
 //! ```text
 //! port.NAME         what of a port is for sale, and by which rules
 //! tenant.NAME       who is on the box, and how much each may have
+//! unit.CODE         what prices and accounts are in
+//! price.NAME        what a lease costs, by side of a port, unit and time
 //! policy.NAME       which roles may send to which
 //! vswitch.NAME      whose it is, its key, its scheme, its policy …
 //!   .vif.NUMBER     … its interfaces: a link, or one end of a cable
@@ -17,10 +19,12 @@ mod check;
 mod compile;
 mod edit;
 mod place;
+mod price;
 
 pub use check::Problem;
 pub use edit::{Difference, EditError, diff};
 pub use place::{BadPlace, Place};
+pub use price::{Asset, Price, Quote, QuoteError, QuotePart, RatePrice};
 
 use crate::terms::PortTerms;
 use dataplane_api::{
@@ -46,6 +50,12 @@ pub struct Tree {
     /// Cloud ISPs.
     #[serde(default, rename = "tenant", skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<String, Tenant>,
+    /// Assets that prices and accounts are in, by what people call them.
+    #[serde(default, rename = "unit", skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, Asset>,
+    /// What leases cost.
+    #[serde(default, rename = "price", skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices: BTreeMap<String, Price>,
     /// What vswitches may let through.
     #[serde(default, rename = "policy", skip_serializing_if = "BTreeMap::is_empty")]
     pub policies: BTreeMap<String, Policy>,
@@ -56,9 +66,15 @@ pub struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        let (ports, tenants) = (BTreeMap::new(), BTreeMap::new());
-        let (policies, vswitches) = (BTreeMap::new(), BTreeMap::new());
-        Self { schema: SCHEMA, ports, tenants, policies, vswitches }
+        Self {
+            schema: SCHEMA,
+            ports: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            units: BTreeMap::new(),
+            prices: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            vswitches: BTreeMap::new(),
+        }
     }
 }
 

@@ -63,6 +63,27 @@ impl Tree {
     }
 }
 
+/// A place that costs nothing until something is wrong there.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    above: Option<&'a Self>,
+    name: &'a dyn fmt::Display,
+}
+
+impl<'a> Here<'a> {
+    fn top(name: &'a dyn fmt::Display) -> Self {
+        Self { above: None, name }
+    }
+
+    fn at(&'a self, name: &'a dyn fmt::Display) -> Self {
+        Self { above: Some(self), name }
+    }
+
+    fn place(&self) -> Place {
+        self.above.map_or_else(Place::root, Here::place).at(self.name)
+    }
+}
+
 struct Check<'a> {
     tree: &'a Tree,
     ports: &'a BTreeMap<String, u16>,
@@ -70,60 +91,62 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, place: Place, found: impl fmt::Display, allowed: impl fmt::Display) {
+    fn wrong(&mut self, here: Here<'_>, found: impl fmt::Display, allowed: impl fmt::Display) {
         // A hostile tree must not cost more memory than it is long.
         if self.problems.len() < PROBLEMS_MAX {
             let (found, allowed) = (found.to_string(), allowed.to_string());
-            self.problems.push(Problem { place, found, allowed });
+            self.problems.push(Problem { place: here.place(), found, allowed });
         }
     }
 
     fn tree(&mut self) {
-        let (tree, root) = (self.tree, Place::root());
+        let tree = self.tree;
         if tree.schema != super::SCHEMA {
-            self.wrong(root.at("schema"), tree.schema, super::SCHEMA);
+            self.wrong(Here::top(&"schema"), tree.schema, super::SCHEMA);
         }
         self.sold_ports();
         self.tenants();
         self.units();
         self.prices();
         for name in tree.policies.keys() {
-            self.name(&root.at("policy").at(name), name);
+            self.name(Here::top(&"policy").at(&name), name);
         }
         let vifs = tree.vswitches.values().map(|vswitch| vswitch.vifs.len()).sum::<usize>();
         if tree.vswitches.len() > VSWITCHES_MAX || vifs > VIFS_MAX {
             let found = format!("{} with {vifs} vifs", tree.vswitches.len());
             let allowed = format!("at most {VSWITCHES_MAX} with {VIFS_MAX} vifs");
-            self.wrong(root.at("vswitch"), found, allowed);
+            self.wrong(Here::top(&"vswitch"), found, allowed);
         }
         let mut keys = BTreeMap::new();
         for (name, vswitch) in &tree.vswitches {
-            let place = root.at("vswitch").at(name);
-            self.name(&place, name);
-            self.vswitch(&place, name, vswitch);
+            let place = Here::top(&"vswitch");
+            let place = place.at(&name);
+            self.name(place, name);
+            self.vswitch(place, name, vswitch);
             let key = vswitch.public_key.parse::<PublicKey>().ok();
             if let Some(other) = key.and_then(|key| keys.insert(key.0, name)) {
                 let found = format!("the key of vswitch {other}");
-                self.wrong(place.at("public_key"), found, "a key of its own");
+                self.wrong(place.at(&"public_key"), found, "a key of its own");
             }
         }
     }
 
     fn sold_ports(&mut self) {
         for (name, port) in &self.tree.ports {
-            let place = Place::root().at("port").at(name);
-            self.port(&place, name);
+            let place = Here::top(&"port");
+            let place = place.at(&name);
+            self.port(place, name);
             if !(RATE_MIN..=SHARE_MAX).contains(&port.capacity) {
                 let allowed = format!("{RATE_MIN} to {SHARE_MAX} bytes/s");
-                self.wrong(place.at("capacity"), port.capacity, allowed);
+                self.wrong(place.at(&"capacity"), port.capacity, allowed);
             }
-            let rules = place.at("lease");
+            let rules = place.at(&"lease");
             for (name, found, most) in [
                 ("guaranteed_ppm", port.lease.guaranteed_ppm, GUARANTEED_PPM_MAX),
                 ("buffer_us", port.lease.buffer_us, BUFFER_US_MAX),
             ] {
                 if found > most {
-                    self.wrong(rules.at(name), found, format!("at most {most}"));
+                    self.wrong(rules.at(&name), found, format!("at most {most}"));
                 }
             }
         }
@@ -132,11 +155,12 @@ impl Check<'_> {
     fn tenants(&mut self) {
         let mut ids = BTreeMap::new();
         for (name, tenant) in &self.tree.tenants {
-            let place = Place::root().at("tenant").at(name);
-            self.name(&place, name);
+            let place = Here::top(&"tenant");
+            let place = place.at(&name);
+            self.name(place, name);
             if let Some(other) = ids.insert(tenant.id, name) {
                 let found = format!("{}, the id of tenant {other}", tenant.id);
-                self.wrong(place.at("id"), found, "an id of its own");
+                self.wrong(place.at(&"id"), found, "an id of its own");
             }
             let own = self.tree.vswitches.values().filter(|vswitch| vswitch.tenant == *name);
             let (vswitches, vifs, logins) = own.fold((0, 0, 0), |(n, vifs, logins), vswitch| {
@@ -149,7 +173,7 @@ impl Check<'_> {
             ] {
                 if u32::try_from(used).map_or(true, |used| used > quota) {
                     let found = format!("{quota}, but the tenant has {used}");
-                    self.wrong(place.at("quota").at(what), found, format!("{used} or more"));
+                    self.wrong(place.at(&"quota").at(&what), found, format!("{used} or more"));
                 }
             }
         }
@@ -158,18 +182,19 @@ impl Check<'_> {
     fn units(&mut self) {
         let mut ids = BTreeMap::new();
         for (code, asset) in &self.tree.units {
-            let place = Place::root().at("unit").at(code);
+            let place = Here::top(&"unit");
+            let place = place.at(&code);
             match ledger::Unit::new(code, asset.per_whole) {
                 Ok(_) => {}
                 Err(AmountError::Parts(_)) => {
                     let allowed = "a number that divides 10^36";
-                    self.wrong(place.at("per_whole"), asset.per_whole, allowed);
+                    self.wrong(place.at(&"per_whole"), asset.per_whole, allowed);
                 }
-                Err(error) => self.wrong(place.clone(), error, "another code"),
+                Err(error) => self.wrong(place, error, "another code"),
             }
             if let Some(other) = ids.insert(asset.id, code) {
                 let found = format!("{}, the id of unit {other}", asset.id);
-                self.wrong(place.at("id"), found, "an id of its own");
+                self.wrong(place.at(&"id"), found, "an id of its own");
             }
         }
     }
@@ -177,23 +202,24 @@ impl Check<'_> {
     fn prices(&mut self) {
         let mut by_side: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (name, price) in &self.tree.prices {
-            let place = Place::root().at("price").at(name);
-            self.name(&place, name);
+            let place = Here::top(&"price");
+            let place = place.at(&name);
+            self.name(place, name);
             if !self.tree.ports.contains_key(&price.port) {
                 let found = format!("{:?}, which is not for sale", price.port);
-                self.wrong(place.at("port"), found, names(self.tree.ports.keys()));
+                self.wrong(place.at(&"port"), found, names(self.tree.ports.keys()));
             }
             if !self.tree.units.contains_key(&price.unit) {
                 let found = format!("{:?}, of which there is none", price.unit);
-                self.wrong(place.at("unit"), found, names(self.tree.units.keys()));
+                self.wrong(place.at(&"unit"), found, names(self.tree.units.keys()));
             }
             for (name, per) in [("bytes_per_s", price.lease.bytes_per_s), ("ms", price.lease.ms)] {
                 if per == 0 {
-                    self.wrong(place.at("lease").at(name), per, "1 or more");
+                    self.wrong(place.at(&"lease").at(&name), per, "1 or more");
                 }
             }
             if price.slot().length_ms() == 0 {
-                self.wrong(place.at("until"), price.slot().end, "a time after its begin");
+                self.wrong(place.at(&"until"), price.slot().end, "a time after its begin");
             }
             let side = (&price.port, price.direction, &price.unit);
             by_side.entry(side).or_default().push((price.slot(), name));
@@ -203,7 +229,9 @@ impl Check<'_> {
             for pair in prices.windows(2) {
                 let [(earlier, first), (later, second)] = pair else { continue };
                 if later.start < earlier.end {
-                    let place = Place::root().at("price").at(second).at("from");
+                    let place = Here::top(&"price");
+                    let place = place.at(&second);
+                    let place = place.at(&"from");
                     let found = format!("{}, when price {first} still holds", later.start);
                     self.wrong(place, found, format!("{} or later", earlier.end));
                 }
@@ -211,48 +239,50 @@ impl Check<'_> {
         }
     }
 
-    fn vswitch(&mut self, place: &Place, name: &str, vswitch: &Vswitch) {
+    fn vswitch(&mut self, place: Here<'_>, name: &str, vswitch: &Vswitch) {
         if !self.tree.tenants.contains_key(&vswitch.tenant) {
             let found = format!("{:?}, of which there is none", vswitch.tenant);
-            self.wrong(place.at("tenant"), found, names(self.tree.tenants.keys()));
+            self.wrong(place.at(&"tenant"), found, names(self.tree.tenants.keys()));
         }
         if let Some(policy) = vswitch.policy.as_ref()
             && !self.tree.policies.contains_key(policy)
         {
             let found = format!("{policy:?}, of which there is none");
-            self.wrong(place.at("policy"), found, names(self.tree.policies.keys()));
+            self.wrong(place.at(&"policy"), found, names(self.tree.policies.keys()));
         }
-        self.key(place.at("public_key"), &vswitch.public_key);
+        self.key(place.at(&"public_key"), &vswitch.public_key);
         if let RouteServerSpec::Keys(keys) = &vswitch.route_server {
             for key in keys {
-                self.key(place.at("route_server").at("keys"), key);
+                self.key(place.at(&"route_server").at(&"keys"), key);
             }
         }
         match vswitch.scheme.scheme() {
-            Err(error) => self.wrong(place.at("scheme"), error, "an encoding scheme"),
+            Err(error) => self.wrong(place.at(&"scheme"), error, "an encoding scheme"),
             Ok(scheme) if u32::from(scheme.max_width()) > DIRECTOR_BITS_MAX => {
                 let found = format!("directors of {} bits", scheme.max_width());
-                self.wrong(place.at("scheme"), found, format!("at most {DIRECTOR_BITS_MAX}"));
+                self.wrong(place.at(&"scheme"), found, format!("at most {DIRECTOR_BITS_MAX}"));
             }
             Ok(scheme) => {
                 for (number, vif) in &vswitch.vifs {
-                    let place = place.at("vif").at(number);
-                    self.number(&place, number.0, &scheme);
-                    self.vif(&place, name, vif);
+                    let place = place.at(&"vif");
+                    let place = place.at(&number);
+                    self.number(place, number.0, &scheme);
+                    self.vif(place, name, vif);
                 }
             }
         }
         for (user, login) in &vswitch.logins {
-            let place = place.at("login").at(user);
+            let place = place.at(&"login");
+            let place = place.at(&user);
             if user.is_empty() || user.len() > LOGIN_LEN_MAX {
                 let found = format!("a name of {} bytes", user.len());
-                self.wrong(place.clone(), found, format!("1 to {LOGIN_LEN_MAX}"));
+                self.wrong(place, found, format!("1 to {LOGIN_LEN_MAX}"));
             }
             if login.password.0.is_empty() {
-                self.wrong(place.at("password"), "nothing", "a password");
+                self.wrong(place.at(&"password"), "nothing", "a password");
             } else if login.password.is_hidden() {
                 self.wrong(
-                    place.at("password"),
+                    place.at(&"password"),
                     "the mark of one that was not shown",
                     "a password",
                 );
@@ -263,118 +293,126 @@ impl Check<'_> {
                 ListenSpec::Ethernet { port, vlan, .. } => ("ethernet", port, vlan),
                 ListenSpec::Udp { port, vlan, .. } => ("udp", port, vlan),
             };
-            self.address(&place.at("listen").at(index).at(kind), port, *vlan);
+            self.address(place.at(&"listen").at(&index).at(&kind), port, *vlan);
         }
     }
 
-    fn number(&mut self, place: &Place, number: u16, scheme: &Scheme) {
+    fn number(&mut self, place: Here<'_>, number: u16, scheme: &Scheme) {
         if number == 1 {
-            self.wrong(place.clone(), "number 1, the vswitch itself", "another number");
+            self.wrong(place, "number 1, the vswitch itself", "another number");
         } else if scheme.narrowest(number).is_none() {
             let highest = (0..scheme.numbers_max()).rev();
             let highest = highest.into_iter().find(|number| scheme.narrowest(*number).is_some());
             let allowed = format!("at most {}", highest.unwrap_or(1));
-            self.wrong(place.clone(), "a number that its scheme cannot name", allowed);
+            self.wrong(place, "a number that its scheme cannot name", allowed);
         }
     }
 
-    fn vif(&mut self, place: &Place, vswitch: &str, vif: &Vif) {
+    fn vif(&mut self, place: Here<'_>, vswitch: &str, vif: &Vif) {
         match (&vif.link, &vif.cable) {
-            (None, None) => self.wrong(place.clone(), "neither link nor cable", "one of both"),
-            (Some(_), Some(_)) => self.wrong(place.clone(), "link and cable", "one of both"),
+            (None, None) => self.wrong(place, "neither link nor cable", "one of both"),
+            (Some(_), Some(_)) => self.wrong(place, "link and cable", "one of both"),
             (Some(link), None) => {
                 let (kind, port, vlan) = match link {
                     LinkSpec::Ethernet { port, vlan, .. } => ("ethernet", port, vlan),
                     LinkSpec::Udp { port, vlan, .. } => ("udp", port, vlan),
                 };
-                let link_place = place.at("link").at(kind);
-                self.address(&link_place, port, *vlan);
+                let link_place = place.at(&"link");
+                let link_place = link_place.at(&kind);
+                self.address(link_place, port, *vlan);
                 if let Some(node) = link.node() {
-                    let node_place = link_place.at("session").at("node");
-                    self.key(node_place.at("public_key"), &node.public_key);
+                    let node_place = link_place.at(&"session");
+                    let node_place = node_place.at(&"node");
+                    self.key(node_place.at(&"public_key"), &node.public_key);
                     if node.password.as_ref().is_some_and(dataplane_api::Secret::is_hidden) {
                         let found = "the mark of one that was not shown";
-                        self.wrong(node_place.at("password"), found, "a password");
+                        self.wrong(node_place.at(&"password"), found, "a password");
                     }
                 }
                 let most = self.ports.get(port).copied().unwrap_or(u16::MAX);
                 if let Some(mtu) = vif.mtu.filter(|mtu| !(MTU_MIN..=most).contains(mtu)) {
-                    self.wrong(place.at("mtu"), mtu, format!("{MTU_MIN} to {most}"));
+                    self.wrong(place.at(&"mtu"), mtu, format!("{MTU_MIN} to {most}"));
                 }
             }
             (None, Some(there)) if there.vswitch == vswitch => {
-                self.wrong(place.at("cable"), "a vif of the same vswitch", "one of another");
+                self.wrong(place.at(&"cable"), "a vif of the same vswitch", "one of another");
             }
             (None, Some(there)) => {
                 let end = self.tree.vswitches.get(&there.vswitch);
                 let end = end.and_then(|vswitch| vswitch.vifs.get(&super::VifNumber(there.vif)));
                 if end.is_some_and(|end| end.link.is_some()) {
                     let found = format!("vif {} of {}, which has a link", there.vif, there.vswitch);
-                    self.wrong(place.at("cable"), found, "a vif without a link");
+                    self.wrong(place.at(&"cable"), found, "a vif without a link");
                 }
                 if vif.mtu.is_some_and(|mtu| mtu < MTU_MIN) {
-                    self.wrong(place.at("mtu"), vif.mtu.unwrap_or(0), format!("{MTU_MIN} or more"));
+                    self.wrong(
+                        place.at(&"mtu"),
+                        vif.mtu.unwrap_or(0),
+                        format!("{MTU_MIN} or more"),
+                    );
                 }
             }
         }
     }
 
-    fn address(&mut self, place: &Place, port: &str, vlan: Option<u16>) {
-        self.port(&place.at("port"), port);
+    fn address(&mut self, place: Here<'_>, port: &str, vlan: Option<u16>) {
+        self.port(place.at(&"port"), port);
         if let Some(vlan) = vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
-            self.wrong(place.at("vlan"), vlan, "1 to 4094");
+            self.wrong(place.at(&"vlan"), vlan, "1 to 4094");
         }
     }
 
-    fn port(&mut self, place: &Place, name: &str) {
+    fn port(&mut self, place: Here<'_>, name: &str) {
         if !self.ports.contains_key(name) {
             let found = format!("{name:?}, which is no port of the box");
-            self.wrong(place.clone(), found, names(self.ports.keys()));
+            self.wrong(place, found, names(self.ports.keys()));
         }
     }
 
-    fn key(&mut self, place: Place, text: &str) {
+    fn key(&mut self, place: Here<'_>, text: &str) {
         if !text.parse::<PublicKey>().is_ok_and(|key| key.is_usable()) {
             let allowed = "52 base-32 characters and .k, of an address in fc00::/8";
             self.wrong(place, format!("{text:?}"), allowed);
         }
     }
 
-    fn name(&mut self, place: &Place, name: &str) {
+    fn name(&mut self, place: Here<'_>, name: &str) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(plain) {
             let allowed = format!("1 to {NAME_LEN_MAX} letters, digits, - and _");
-            self.wrong(place.clone(), format!("the name {name:?}"), allowed);
+            self.wrong(place, format!("the name {name:?}"), allowed);
         }
     }
 
     /// What a lease that is bound needs of the tree.
     fn binding(&mut self, id: LeaseId, owner: Option<u32>, binding: &Binding, leases: &Leases) {
-        let place = Place::root().at("vswitch").at(&binding.vswitch);
-        let until = format!("what lease {id} is bound to, until it ends");
+        let place = Here::top(&"vswitch");
+        let place = place.at(&binding.vswitch);
+        let until = || format!("what lease {id} is bound to, until it ends");
         let Some(vswitch) = self.tree.vswitches.get(&binding.vswitch) else {
-            return self.wrong(place, "no such vswitch", until);
+            return self.wrong(place, "no such vswitch", until());
         };
         let tenant = self.tree.tenants.get(&vswitch.tenant).map(|tenant| tenant.id);
         if tenant.is_some() && tenant != owner {
             let found = format!("{:?}, but lease {id} is another tenant's", vswitch.tenant);
-            self.wrong(place.at("tenant"), found, until.clone());
+            self.wrong(place.at(&"tenant"), found, until());
         }
         let Ok((_, booking)) = leases.lease(id) else { return };
         for number in &binding.vifs {
-            let place = place.at("vif").at(number);
+            let place = place.at(&"vif");
+            let place = place.at(&number);
             let vif = vswitch.vifs.get(&super::VifNumber(*number));
             let link = vif.map(|vif| vif.link.as_ref().map(port_of));
             match link {
                 // Who comes by itself may have been promised a lease before it is there.
                 None if !vswitch.listens.is_empty() => {}
-                None => self.wrong(place, "no such vif", until.clone()),
+                None => self.wrong(place, "no such vif", until()),
                 Some(port) if port == Some(booking.side.port.as_str()) => {}
                 Some(port) => {
                     let found =
                         port.map_or_else(|| "no link".to_owned(), |port| format!("port {port:?}"));
-                    let allowed = format!("port {:?}, {until}", booking.side.port);
-                    self.wrong(place.at("link"), found, allowed);
+                    let allowed = format!("port {:?}, {}", booking.side.port, until());
+                    self.wrong(place.at(&"link"), found, allowed);
                 }
             }
         }
@@ -382,7 +420,8 @@ impl Check<'_> {
 
     /// What is sold on a side must still fit.
     fn sold(&mut self, side: &PortSide, leases: &Leases) {
-        let place = Place::root().at("port").at(&side.port);
+        let place = Here::top(&"port");
+        let place = place.at(&side.port);
         let mtu = self.ports.get(&side.port).copied().unwrap_or(0);
         let limit = self.tree.ports.get(&side.port).map(|port| port.terms(mtu).limit());
         let misfits = leases.calendar().misfits(side, limit.unwrap_or_default());
@@ -395,7 +434,7 @@ impl Check<'_> {
                 "room for all but {} leases {direction}, lease {first} first of them",
                 misfits.len()
             );
-            self.wrong(place.at("capacity"), found, "room for what is sold, until it ends");
+            self.wrong(place.at(&"capacity"), found, "room for what is sold, until it ends");
         }
     }
 }

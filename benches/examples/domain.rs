@@ -1,0 +1,214 @@
+//! `cargo run --release -p benches --example domain`: what admission and the configuration of a full box cost.
+//!
+//! The machine is the reader's to name. Nanoseconds are medians; milliseconds are those on the processor, so that other
+//! work on the machine is not counted.
+#![allow(clippy::print_stdout, reason = "the figures are the product")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+use benches::rounds::quantile;
+use dataplane_api::{
+    Direction, Generation, LinkSpec, NodeSpec, SchemeSpec, Session, TenantId, VifName,
+};
+use domain::leases::Binding;
+use domain::tree::{Place, Port, Quota, Tenant, Vif, VifNumber, Vswitch, diff};
+use domain::{
+    Ask, Burst, Calendar, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, Time, Tree,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Instant;
+use wire::key::PublicKey;
+
+/// Leases of a full box.
+const LEASES: u32 = 65_536;
+const TENANTS: u32 = 4096;
+const VIFS_EACH: u32 = LEASES / TENANTS;
+/// 100 Gb/s.
+const CAPACITY: u64 = 12_500_000_000;
+const MTU: u16 = 1500;
+const SLICES: u64 = 4000;
+const HOUR: u64 = 3_600_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    calendar()?;
+    tree()
+}
+
+/// All leases on one side: hours of random begin within a year, two years of calendar.
+fn calendar() -> Result<(), Box<dyn Error>> {
+    let side = PortSide { port: "west".into(), direction: Direction::Out };
+    let mut seed = 7_u64;
+    let mut below = |bound: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 16) % bound
+    };
+    let mut ask = |bytes_per_s| {
+        let start = Time(below(365 * 24 * HOUR));
+        let slot = Slot { start, end: start.after(HOUR + below(14 * 24 * HOUR)) };
+        Ask { side: side.clone(), slot, bytes_per_s, burst: Burst::UpTo(20_000) }
+    };
+    let before = resident_kib()?;
+    let mut calendar = Calendar::default();
+    calendar.set_terms(&side, PortTerms::usual(CAPACITY, MTU));
+    let start = Instant::now();
+    for id in 0..LEASES {
+        calendar.admit(LeaseId(id), &ask(1_000_000))?;
+    }
+    let fill = start.elapsed().as_secs_f64() * 1e9 / f64::from(LEASES);
+    let kib = resident_kib()?.saturating_sub(before);
+    println!("{LEASES} leases on one side: {} bytes each", kib * 1024 / u64::from(LEASES));
+    println!("admit, from none on: {fill:.0} ns");
+    let quote = median(|| black_box(calendar.quote(&ask(1_000_000))).is_ok());
+    println!("quote that fits: {quote:.0} ns");
+    let mut full = 0_u32;
+    let refuse = median(|| match calendar.quote(&ask(9_950_000_000)) {
+        Err(Refusal::Full { fits: Some(_), .. }) => {
+            full += 1;
+            true
+        }
+        Ok(_) | Err(_) => false,
+    });
+    println!("quote that is refused ({full} of {SLICES}), with the earliest slot: {refuse:.0} ns");
+    let mut id = 0;
+    let replace = median(|| {
+        id += 1;
+        let id = LeaseId(id % LEASES);
+        calendar.remove(id).is_ok() && calendar.admit(id, &ask(1_000_000)).is_ok()
+    });
+    println!("remove and admit: {replace:.0} ns");
+    let start = on_processor()?;
+    let misfits = calendar.set_terms(&side, PortTerms::usual(CAPACITY / 10, MTU)).len();
+    println!("a tenth of the capacity is left, {misfits} misfits: {:.0} ms", ms(start)?);
+    Ok(())
+}
+
+/// A full box: every tenant a vswitch, every vif a lease.
+fn tree() -> Result<(), Box<dyn Error>> {
+    let before = resident_kib()?;
+    let start = on_processor()?;
+    let (tree, leases) = (full_tree(), full_leases()?);
+    println!("{TENANTS} vswitches, {LEASES} vifs, each with a lease, made: {:.0} ms", ms(start)?);
+    let kib = resident_kib()?.saturating_sub(before);
+    println!("memory of tree, calendar and leases: {} MiB", kib / 1024);
+    let ports = BTreeMap::from([("west".to_owned(), MTU)]);
+    let start = on_processor()?;
+    let problems = tree.check(&ports, &leases);
+    if let Some(problem) = problems.first() {
+        return Err(problem.to_string().into());
+    }
+    println!("check: {:.0} ms", ms(start)?);
+    let start = on_processor()?;
+    let spec = tree.compile(Generation(1), &leases);
+    println!("compile, {} leases: {:.0} ms", spec.leases.len(), ms(start)?);
+    let mut changed = tree.clone();
+    let place: Place = "vswitch.t77.vif.3.mtu".parse()?;
+    let set = median(|| changed.set(&place, 1300.into()).is_ok());
+    println!("set one place: {:.0} us", set / 1e3);
+    let start = on_processor()?;
+    let differences = diff(&tree, &changed).len();
+    println!("diff, {differences} place: {:.1} ms", ms(start)?);
+    let start = on_processor()?;
+    let text = tree.to_toml()?;
+    println!("export, {} KiB of TOML: {:.0} ms", text.len() / 1024, ms(start)?);
+    let start = on_processor()?;
+    if Tree::from_toml(&text)? != tree {
+        return Err("the tree does not read back".into());
+    }
+    println!("import: {:.0} ms", ms(start)?);
+    Ok(())
+}
+
+fn full_tree() -> Tree {
+    let mut tree = Tree::default();
+    let lease = domain::tree::LeaseRules::default();
+    tree.ports.insert("west".into(), Port { capacity: CAPACITY, lease });
+    let keys = (0_u64..).map(|seed| {
+        let mut bytes = [3; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        PublicKey(bytes)
+    });
+    let mut keys = keys.filter(PublicKey::is_usable);
+    for (tenant, key) in (0..TENANTS).zip(&mut keys) {
+        let name = format!("t{tenant}");
+        tree.tenants.insert(name.clone(), Tenant { id: tenant, quota: Quota::default() });
+        let vif = |number: u32| {
+            let node = NodeSpec {
+                public_key: key.to_string(),
+                password: None,
+                login: None,
+                handshake: dataplane_api::Handshake::default(),
+                reads_all: false,
+            };
+            let [.., a, b, c] = (tenant * VIFS_EACH + number).to_be_bytes();
+            let link = LinkSpec::Ethernet {
+                port: "west".into(),
+                vlan: None,
+                local: None,
+                peer: dataplane_api::MacAddress([2, 0, 0, a, b, c]),
+                session: Session::Node(node),
+            };
+            let number = VifNumber(u16::try_from(number).unwrap_or(u16::MAX));
+            (number, Vif { link: Some(link), ..Vif::default() })
+        };
+        let vswitch = Vswitch {
+            tenant: name.clone(),
+            public_key: key.to_string(),
+            scheme: SchemeSpec::default(),
+            policy: None,
+            route_server: dataplane_api::RouteServerSpec::default(),
+            vifs: (2..2 + VIFS_EACH).map(vif).collect(),
+            logins: BTreeMap::new(),
+            listens: Vec::new(),
+        };
+        tree.vswitches.insert(name, vswitch);
+    }
+    tree
+}
+
+fn full_leases() -> Result<Leases, Box<dyn Error>> {
+    let side = PortSide { port: "west".into(), direction: Direction::Out };
+    let mut leases = Leases::default();
+    leases.set_terms(&side, PortTerms::usual(CAPACITY, MTU));
+    for id in 0..LEASES {
+        let (tenant, vif) = (id / VIFS_EACH, 2 + id % VIFS_EACH);
+        let slot = Slot { start: Time(u64::from(id)), end: Time(30 * 24 * HOUR + u64::from(id)) };
+        let burst = Burst::UpTo(4000);
+        let ask = Ask { side: side.clone(), slot, bytes_per_s: 150_000, burst };
+        leases.offer(Time(0), LeaseId(id), &ask, Time(1000))?;
+        leases.sell(Time(0), LeaseId(id), TenantId(tenant))?;
+        let end = VifName { vswitch: format!("t{tenant}"), vif: u16::try_from(vif)? };
+        let (vswitch, vifs) = (end.vswitch, BTreeSet::from([end.vif]));
+        leases.bind(Time(0), LeaseId(id), Binding { vswitch, vifs, ..Binding::default() })?;
+    }
+    Ok(leases)
+}
+
+/// Median time of a piece of work that can tell whether it was what it should be, ns.
+fn median(mut work: impl FnMut() -> bool) -> f64 {
+    let times: Vec<f64> = (0..SLICES)
+        .map(|_| {
+            let start = Instant::now();
+            black_box(work());
+            start.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    quantile(&times, 0.5)
+}
+
+fn ms(start: u64) -> Result<f64, Box<dyn Error>> {
+    Ok((on_processor()? - start) as f64 / 1e6)
+}
+
+/// How long this thread has run, ns.
+fn on_processor() -> Result<u64, Box<dyn Error>> {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(times.split_whitespace().next().ok_or("no schedstat")?.parse()?)
+}
+
+/// Memory of this process that is in use.
+fn resident_kib() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

@@ -56,6 +56,13 @@ reasons! {
     BeaconOff = "beacon_off",
     /// A session packet from a stranger that is no handshake, or comes where nobody may log in.
     Stranger = "stranger",
+    // colour
+    /// The worker is behind, and the frame has no claim.
+    ShedFree = "shed_free",
+    /// The worker is behind, and the frame is above what its ingress lease guarantees.
+    ShedPriority = "shed_priority",
+    /// The same, by the XDP program: the receive ring is long.
+    ShedXdp = "shed_xdp",
     // hand-off
     /// The owner's hand-off ring is full (control frames and leased links).
     HandOffFull = "hand_off_full",

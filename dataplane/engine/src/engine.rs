@@ -1,12 +1,13 @@
 //! One worker's part in switching: its queues, limiters and counters, and the order of the stages.
 
+mod colour;
 mod egress;
 mod ingress;
 mod pacing;
 
 use crate::Burst;
+use crate::colour::{Colours, Shed};
 use crate::count::Counts;
-
 use crate::leases::Leases;
 use crate::open::SealedBurst;
 use crate::outcome::{
@@ -60,6 +61,9 @@ pub struct Engine<F, B> {
     worker: WorkerId,
     counts: Counts<B>,
     queues: Queues<F>,
+    colours: Colours,
+    shed: Shed,
+    late: Nanos,
     punts: Option<Limit>,
     /// By ingress vif.
     limiters: Box<[PuntLimiters]>,
@@ -148,6 +152,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             worker,
             counts: Counts::new(bank, layout),
             queues: Queues::new(layout.ports, layout.vifs, room),
+            colours: Colours::new(layout.vifs),
+            shed: Shed::Nothing,
+            late: 0,
             punts: Limit::new(punts_per_second, punt_burst),
             limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
             strangers: Limit::new(strangers_per_second, strangers_per_second / STRANGER_BURSTS),
@@ -181,6 +188,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let mut call = Call { rules, now, out, tap, origin: Origin::Transit };
         let first = self.number_packets(burst.len());
         self.classify(&mut call, port, first, burst);
+        if self.shed != Shed::Nothing {
+            self.colour(&mut call, first, burst, Count::Received);
+        }
         self.open(&mut call, burst, Count::Received);
         self.switch(&call, burst);
         self.admit(&call, burst);
@@ -226,6 +236,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             }
         }
         let first = self.number_packets(opened.len());
+        if self.shed != Shed::Nothing {
+            self.colour(&mut call, first, &opened, Count::Nothing);
+        }
         self.open(&mut call, &mut opened, Count::Nothing);
         self.switch(&call, &mut opened);
         self.admit(&call, &opened);
@@ -295,6 +308,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     #[inline]
     pub fn adopt(&mut self, leases: &Leases, now: Nanos) {
         self.queues.adopt(leases, self.worker.index(), now);
+        self.colours.adopt(leases, now);
     }
 
     /// Begins to count anew what waits, unless some of what waited when this was done last waits still: says whether
@@ -306,7 +320,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     /// Frames in queues since before the turn began, and leases that are not taken over whole yet.
     #[must_use]
     pub fn older(&self) -> usize {
-        self.queues.older() + usize::from(self.queues.is_adopting())
+        let is_adopting = self.queues.is_adopting() || self.colours.is_adopting();
+        self.queues.older() + usize::from(is_adopting)
     }
 
     /// Frames waiting for a port.

@@ -12,6 +12,7 @@
 
 mod admit;
 mod classify;
+mod colour;
 mod compile;
 mod count;
 mod encap;
@@ -33,6 +34,7 @@ mod spec_error;
 pub mod switch;
 mod tap;
 
+pub use colour::Shed;
 pub use compile::{Compiler, PortFacts};
 pub use engine::{Engine, EngineConfig};
 pub use explain::{Step, StepEnd, explain};

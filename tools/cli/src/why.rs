@@ -35,6 +35,11 @@ pub(crate) const fn sentence(reason: DropReason) -> &'static str {
         R::HandshakeLimited => {
             "more handshakes than this source, this login or this vswitch may ask for"
         }
+        R::ShedFree => "the processor is short, and no lease covers the frame",
+        R::ShedPriority => "the processor is short, and the frame is above its ingress lease",
+        R::ShedXdp => {
+            "the processor is short: dropped by the XDP program, above what the link's ingress lease guarantees"
+        }
         R::HandOffFull => "the owning worker's ring for control and leased packets is full",
         R::HandOffFullFree => {
             "the owning worker's ring is full, or this link used up its share of it"

@@ -217,6 +217,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             if matches!(reason, DropReason::Stranger | DropReason::BeaconOff) {
                 return self.stranger(call, port, packet, reason, frame);
             }
+            if matches!(reason, DropReason::ShedFree | DropReason::ShedPriority) {
+                // Counted and told by then.
+                return call.out.free.push(frame);
+            }
             self.counts.port_drop(port, reason, 1);
             if T::ON {
                 let event = TapEvent::Dropped { reason, vif: None, port: Some(port) };

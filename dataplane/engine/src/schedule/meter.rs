@@ -104,6 +104,14 @@ impl Meter {
         self.limits = self.limits & !TOLERANCE_MAX | low.min(TOLERANCE_MAX);
     }
 
+    /// What was sent so far counts as one burst of the terms of now, at most: after a change from a lower rate.
+    pub fn forgive(&mut self, now: Ticks) {
+        let latest = now.wrapping_add(self.tolerance());
+        if after(self.finish, latest) > 0 {
+            self.finish = latest;
+        }
+    }
+
     /// Makes this the meter of a vif whose lease is metered at `leader`, another of its vifs.
     pub fn follow(&mut self, leader: u32) {
         self.set(SHARED, leader);
@@ -148,12 +156,16 @@ impl Meter {
     /// §3.5 R1.
     #[inline]
     pub fn mark(&mut self, now: Ticks, len: u64) -> Mark {
+        self.mark_late(now, 0, len)
+    }
+
+    /// The same of a packet that came up to `late` before `now`: what the lease gives in that time counts for it too.
+    #[inline]
+    pub fn mark_late(&mut self, now: Ticks, late: Ticks, len: u64) -> Mark {
         if self.packed & GUARANTEED != 0 {
-            let start = later(self.finish, now);
+            let start = later(self.finish, now.wrapping_sub(late));
             let finish = start.wrapping_add(self.byte().times(len));
-            let tolerance = u64::from(self.limits & TOLERANCE_MAX) * TOLERANCE_UNIT;
-            // A finish before `now` cannot be: the start is not.
-            if finish.wrapping_sub(now) <= tolerance {
+            if after(finish, now) <= self.tolerance().cast_signed() {
                 self.finish = finish;
                 return Mark::Guaranteed { start, finish };
             }
@@ -178,6 +190,11 @@ impl Meter {
         let due = if after(due, finish) > 0 { finish } else { due };
         self.due = low(due.wrapping_add(unit - 1) >> DUE_UNIT_BITS);
         due
+    }
+
+    #[inline]
+    fn tolerance(&self) -> Ticks {
+        u64::from(self.limits & TOLERANCE_MAX) * TOLERANCE_UNIT
     }
 
     #[inline]
@@ -319,5 +336,11 @@ mod tests {
         assert_eq!(meter.mark(0, 100), Mark::Priority);
         meter.change(None);
         assert_eq!((meter.mark(0, 100), meter.is_leased()), (Mark::Free, false));
+        // 3 ms at the old rate are far more than a burst of the new one.
+        let faster = Terms { rate: 10_000_000, ..terms };
+        meter.change(Some(&faster));
+        meter.forgive(0);
+        assert_eq!(meter.mark(ticks(290_000), 3_000), Mark::Free);
+        assert!(matches!(meter.mark(ticks(305_000), 3_000), Mark::Guaranteed { .. }));
     }
 }

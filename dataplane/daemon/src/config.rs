@@ -63,6 +63,8 @@ pub struct Workers {
     pub housekeeping_cores: usize,
     /// Empty rounds before a worker sleeps until something comes; 0: it never sleeps.
     pub idle_rounds: u32,
+    /// A worker that is behind sheds what no lease guarantees, before anything is lost at random.
+    pub shed: bool,
 }
 
 /// Frame memory.
@@ -181,7 +183,7 @@ impl Default for Process {
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { count: 0, cores: Vec::new(), housekeeping_cores: 1, idle_rounds: 2000 }
+        Self { count: 0, cores: Vec::new(), housekeeping_cores: 1, idle_rounds: 2000, shed: true }
     }
 }
 

@@ -154,8 +154,9 @@ impl Dataplane {
         }
         let workers = plan.workers.len();
         let counters = SharedCounters::create(&plan.counters, plan.layout, workers)?;
+        let links = plan.sheds.then_some(plan.limits.vifs);
         let (mut opened, queues) =
-            ports::open(&plan.ports, umem, &mut frames, &mut memory_ports, workers)?;
+            ports::open(&plan.ports, umem, &mut frames, &mut memory_ports, workers, links)?;
 
         let facts_for = |spec: &Spec| vlan_tags::facts_for(spec, &plan.ports, &opened);
         let first = first_rules(&plan, facts_for, &store, spec, &neighbours, &mut notices)?;
@@ -242,6 +243,7 @@ impl Dataplane {
             plan,
         };
         notices.into_iter().for_each(|notice| manager.notice(notice));
+        manager.allow();
         manager.look_at_tags();
         let stop_asked = Arc::new(AtomicBool::new(false));
         Ok(Self { manager, server, poll, signals, stop_asked, waker, threads })

@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod allowances;
 mod box_clock;
 pub mod check;
 pub mod client;

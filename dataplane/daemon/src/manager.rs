@@ -1,5 +1,6 @@
 //! The management thread's state: the spec in force and everything that follows from it.
 
+use crate::allowances::allowances;
 use crate::box_clock::{BoxClock, Look};
 use crate::clock;
 use crate::counters::SharedCounters;
@@ -153,6 +154,7 @@ impl Manager {
         self.tables.rules = Arc::new(rules);
         self.choose_leases();
         self.publish();
+        self.allow();
         self.filters_until = self.versions.back().map(|version| version.number);
     }
 
@@ -181,7 +183,18 @@ impl Manager {
         if self.leases_due.is_some_and(|due| due <= now) {
             self.choose_leases();
             self.publish();
+            self.allow();
         }
+    }
+
+    /// Tells XDP programs what passes while workers are behind.
+    pub(crate) fn allow(&mut self) {
+        let Self { ports, tables, .. } = self;
+        let told = ports.iter_mut().enumerate().map(|(index, port)| {
+            port.allow(|| allowances(&tables.rules, &tables.leases, port_id(index)))
+        });
+        let failed: Vec<IoError> = told.filter_map(Result::err).collect();
+        failed.into_iter().for_each(|error| self.notice(error.to_string()));
     }
 
     /// Forgets learned vifs that the rules left out: the spec gave their place to another.

@@ -56,6 +56,8 @@ pub struct Plan {
     pub workers: Vec<Option<usize>>,
     /// Empty rounds before sleep; 0: never.
     pub idle_rounds: u32,
+    /// Whether workers that are behind shed by lease.
+    pub sheds: bool,
     /// Ports, by id.
     pub ports: Vec<PortPlan>,
     /// Frames in all.
@@ -186,6 +188,7 @@ pub fn plan(config: &Config, machine: &Machine) -> Result<Plan, PlanError> {
         clients: config.process.clients,
         workers,
         idle_rounds: config.workers.idle_rounds,
+        sheds: config.workers.shed,
         frames,
         chunk_size,
         layout: Layout { ports: ports.len(), vifs: limits.vifs, vswitches: limits.vswitches },

@@ -10,7 +10,7 @@ use io::memory::MemoryPort;
 use io::netdev::Netdev;
 use io::pcap::PcapPort;
 use io::unicast::Unicast;
-use io::xdp::{Attachment, PortFilter};
+use io::xdp::{Allowances, Attachment, PortFilter};
 use io::{AnyPort, IoError, Pool, PortStatistics, Umem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,6 +49,14 @@ impl Opened {
         // A device that is gone cannot be told; the other ports go on.
         let told = self.unicast.as_mut().map(|unicast| unicast.add(&stations(wanted)));
         Ok(told.and_then(Result::err).map(|error| error.to_string()))
+    }
+
+    /// Tells the XDP program what passes while workers are behind.
+    pub(crate) fn allow(&mut self, wanted: impl FnOnce() -> Allowances) -> Result<(), IoError> {
+        match &mut self.filter {
+            Some(Filter::Xdp(attachment)) => attachment.allow(wanted()),
+            Some(Filter::AfPacket(_)) | None => Ok(()),
+        }
     }
 
     /// Takes away what is not in `wanted`.
@@ -90,13 +98,26 @@ impl Filter {
     }
 }
 
-/// Opens all queues of all ports; frames for their fill rings come from `frames`. Returns queues by worker.
+/// Attaches to a device, with a program that sheds for up to `links` links if any; why it does not, if it should and its
+/// kernel refuses such a program.
+fn attach(device: &str, links: Option<usize>) -> Result<(Attachment, Option<IoError>), IoError> {
+    let device = Netdev::find(device)?;
+    let Some(links) = links else { return Ok((Attachment::attach(&device)?, None)) };
+    match Attachment::attach_shedding(&device, links) {
+        Ok(attachment) => Ok((attachment, None)),
+        Err(why) => Ok((Attachment::attach(&device)?, Some(why))),
+    }
+}
+
+/// Opens all queues of all ports; frames for their fill rings come from `frames`. `links`: how many XDP programs may be told
+/// of; without, they shed nothing. Returns queues by worker.
 pub(crate) fn open(
     plan: &[PortPlan],
     umem: &'static Umem,
     frames: &mut Pool<'static>,
     memory: &mut MemoryPorts,
     workers: usize,
+    links: Option<usize>,
 ) -> Result<(Vec<Opened>, Vec<Vec<Queue>>), PortsError> {
     let mut queues: Vec<Vec<Queue>> = (0..workers).map(|_| Vec::new()).collect();
     let mut opened = Vec::with_capacity(plan.len());
@@ -109,7 +130,7 @@ pub(crate) fn open(
         };
         match port.config.backend {
             Backend::AfXdp => {
-                let attachment = Attachment::attach(&Netdev::find(&port.config.name)?)?;
+                let (attachment, refused) = attach(&port.config.name, links)?;
                 let mut zero_copy = true;
                 for (queue, worker) in &port.queues {
                     let config = AfXdpConfig {
@@ -127,7 +148,9 @@ pub(crate) fn open(
                     give(worker, AnyPort::AfXdp(io));
                 }
                 let copy = if zero_copy { "zero-copy" } else { "copy" };
-                let backend = format!("af_xdp {} {copy}", attachment.mode());
+                let cannot = |why| format!(", cannot shed: {why}");
+                let refused = refused.map_or_else(String::new, cannot);
+                let backend = format!("af_xdp {} {copy}{refused}", attachment.mode());
                 let device = attachment.device().clone();
                 opened.push(Opened::of_device(&device, Filter::Xdp(attachment), backend)?);
             }

@@ -121,6 +121,7 @@ pub(crate) fn start(
             peers,
             bell,
             idle_rounds: plan.idle_rounds,
+            sheds: plan.sheds,
             stop: Arc::clone(&stop),
             passed: Arc::clone(&passed[index]),
         }));

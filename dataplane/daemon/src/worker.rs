@@ -1,5 +1,6 @@
 //! A pinned thread that moves packets: its queues, its engine, its frames. Run to completion; it never waits.
 
+mod backlog;
 mod idle;
 mod peers;
 
@@ -11,6 +12,7 @@ use crate::tables::Tables;
 use crate::taps::WorkerTap;
 use dataplane_api::counters::{Bank as _, Layout, PortCounter, WorkerCounter};
 use dataplane_api::{DropReason, Nanos, PortId, WorkerId};
+use backlog::Backlog;
 use engine::{Engine, NoTap, Outcome, Rules, Tap};
 use idle::Idle;
 use io::{AnyPort, Burst, Depot, Frame, Pool, Port, PortStatistics};
@@ -72,6 +74,7 @@ pub(crate) struct Passed {
 struct Path {
     engine: Engine<Frame<'static>, Bank<'static>>,
     queues: Vec<Queue>,
+    backlog: Backlog,
     /// Ports with a queue here, and the first of those queues: what goes out of the port leaves by it.
     tx: Vec<(PortId, usize)>,
     pool: Pool<'static>,
@@ -104,6 +107,8 @@ pub(crate) struct Parts {
     pub(crate) peers: Peers,
     pub(crate) bell: Bell,
     pub(crate) idle_rounds: u32,
+    /// Whether it sheds what it cannot take in time.
+    pub(crate) sheds: bool,
     pub(crate) stop: Arc<Stop>,
     pub(crate) passed: Arc<AtomicU64>,
 }
@@ -127,6 +132,7 @@ impl Worker {
             path: Path {
                 engine: Engine::new(parts.id, parts.config, parts.bank),
                 queues: parts.queues,
+                backlog: Backlog::new(parts.sheds),
                 tx,
                 pool: parts.pool,
                 pool_high,
@@ -228,6 +234,7 @@ impl Path {
         mut flush: impl FnMut(&mut T) -> u64,
     ) -> usize {
         self.engine.adopt(&tables.leases, now);
+        self.backlog.turn(now, tables.leases.guard_any());
         let received = self.receive(&tables.rules, now, tap, &mut flush);
         let exchanged = self.exchange(tables, now, tap, &mut flush);
         let make = |bytes: &[u8]| fill(&mut self.pool, bytes);
@@ -252,6 +259,8 @@ impl Path {
             let received = queue.io.receive(&mut self.pool, &mut self.rx);
             if received > 0 {
                 moved += received;
+                let shed = self.backlog.shed(|| queue.io.backlog());
+                self.engine.shed(shed, self.backlog.away());
                 self.engine.receive(rules, now, queue.port, &mut self.rx, &mut self.out, tap);
                 self.settle();
                 self.lost(flush(tap));
@@ -273,6 +282,8 @@ impl Path {
             let taken = self.peers.take_over(index);
             if taken > 0 {
                 moved += taken;
+                let shed = self.backlog.shed(|| self.peers.backlog(index));
+                self.engine.shed(shed, self.backlog.away());
                 self.engine.take_over(
                     &tables.rules,
                     now,
@@ -523,6 +534,7 @@ impl Path {
             add(PortCounter::KernelFillEmpty, now.fill_empty - seen.fill_empty);
             // A gauge of several queues: the difference, which wraps where it falls.
             add(PortCounter::TxPending, pending.wrapping_sub(queue.pending));
+            self.engine.count_port_drops(queue.port, DropReason::ShedXdp, now.shed - seen.shed);
             (queue.seen, queue.pending) = (now, pending);
         }
     }

@@ -36,6 +36,10 @@ const PACKET_FANOUT_FLAG_UNIQUEID: c_uint = 0x2000;
 /// A group does not see what the host sends. Source: linux/if_packet.h, since 5.16.
 const PACKET_FANOUT_FLAG_IGNORE_OUTGOING: c_uint = 0x4000;
 
+/// What a socket holds, and may: places in the answer of SO_MEMINFO. Source: linux/sock_diag.h.
+const MEMINFO_RMEM: usize = 0;
+const MEMINFO_RCVBUF: usize = 1;
+
 /// How a port is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AfPacketConfig {
@@ -68,6 +72,8 @@ pub struct AfPacket<'m> {
     kicks_refused: u64,
     /// Frames that the kernel refused, and nothing else counts.
     invalid: u64,
+    /// The last call filled all frames that it was given: more may wait.
+    more: bool,
     /// The kernel forgets its count when it is read.
     ring_full: Cell<u64>,
     socket: OwnedFd,
@@ -129,6 +135,7 @@ impl<'m> AfPacket<'m> {
                 kicks: 0,
                 kicks_refused: 0,
                 invalid: 0,
+                more: false,
                 ring_full: Cell::new(0),
                 socket,
             });
@@ -181,6 +188,7 @@ impl<'m> Port<'m> for AfPacket<'m> {
         self.post(pool, wanted);
         let mut beside = [Beside::EMPTY; BATCH];
         let count = receive_into(self.socket.as_fd(), &mut self.posted, wanted, &mut beside);
+        self.more = count == wanted;
         let mut received = 0;
         for (mut frame, beside) in self.posted.drain(..count).zip(&beside) {
             if beside.cut_short || !beside.apply(&mut frame) {
@@ -192,6 +200,19 @@ impl<'m> Port<'m> for AfPacket<'m> {
             }
         }
         received
+    }
+
+    /// Cost: a system call, while whole bursts come.
+    #[inline]
+    fn backlog(&self) -> u8 {
+        if !self.more {
+            return 0;
+        }
+        let memory: io::Result<[u32; 9]> =
+            sockopt::get(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO);
+        let memory = memory.unwrap_or([0; 9]);
+        let (held, most) = (memory[MEMINFO_RMEM], memory[MEMINFO_RCVBUF]);
+        u8::try_from(held / (most / 8).max(1)).unwrap_or(8).min(8)
     }
 
     #[inline]

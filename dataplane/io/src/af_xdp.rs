@@ -9,7 +9,7 @@ use crate::mapping::Mapping;
 use crate::port::{Burst, Port, PortStatistics};
 use crate::ring::{Counters, Cursor};
 use crate::umem::Umem;
-use crate::xdp::Attachment;
+use crate::xdp::{Attachment, Room};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,6 +24,8 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// The old socket of a queue is released some 20 ms after its process ended; so long a bind is tried again.
 const BIND_TRIES: u32 = 75;
 const BIND_PAUSE: Duration = Duration::from_millis(20);
+/// A longer ring is there for what is guaranteed: a backlog counts in parts of this, until the ring is nearly full.
+const LONG: u32 = 4096;
 
 /// How a queue is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct AfXdp<'m> {
     invalid: u64,
     kicks: u64,
     kicks_refused: u64,
+    /// What the program may pass, where it sheds.
+    room: Option<Room>,
     // Last: the rings' mappings go first, or the kernel holds the queue a little longer.
     socket: OwnedFd,
 }
@@ -140,6 +144,7 @@ impl<'m> AfXdp<'m> {
             invalid: 0,
             kicks: 0,
             kicks_refused: 0,
+            room: attachment.room(config.queue, config.rx_entries),
             socket,
         })
     }
@@ -196,11 +201,25 @@ impl<'m> Port<'m> for AfXdp<'m> {
         if count > 0 {
             self.rx.cursor.release(count);
         }
+        if let Some(room) = &mut self.room {
+            room.took(count, || self.rx.cursor.waiting());
+        }
         // Also when nothing came: an earlier round may have found the pool empty.
         if count > 0 || self.fill.cursor.free_seen() >= self.fill.cursor.size() / 2 {
             post(self.umem, &mut self.fill, pool);
         }
         received
+    }
+
+    #[inline]
+    fn backlog(&self) -> u8 {
+        let (size, waiting) = (self.rx.cursor.size(), self.rx.cursor.waiting());
+        let nearly_full = size / 8 * 7;
+        if waiting >= nearly_full {
+            return 7;
+        }
+        let eighth = (size.min(LONG) / 8).max(1);
+        u8::try_from(waiting / eighth).unwrap_or(6).min(6)
     }
 
     #[inline]
@@ -278,6 +297,7 @@ impl<'m> Port<'m> for AfXdp<'m> {
             fill_empty: kernel.rx_fill_ring_empty_descs,
             kicks: self.kicks,
             kicks_refused: self.kicks_refused,
+            shed: self.room.as_ref().map_or(0, Room::shed),
         }
     }
 }

@@ -6,10 +6,12 @@ pub mod assembler;
 pub mod btf;
 
 use crate::IoError;
+use crate::mapping::Mapping;
 use crate::netlink::Netlink;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 // Commands, types and flags. Source: linux/bpf.h.
 const MAP_CREATE: u32 = 0;
@@ -31,6 +33,7 @@ const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 const MAP_NO_PREALLOC: u32 = 1;
+const MAP_MAPPABLE: u32 = 1 << 10;
 const PROGRAM_XDP_DEVICE_BOUND: u32 = 1 << 6;
 
 /// Kinds of map.
@@ -108,6 +111,18 @@ impl Map {
         value_len: usize,
         entries: usize,
     ) -> Result<Self, IoError> {
+        // Entries that are not there cost nothing; the kernel takes care that lookups stay as they are.
+        let flags = if kind == MapKind::Hash { MAP_NO_PREALLOC } else { 0 };
+        Self::create_with(kind, key_len, value_len, entries, flags)
+    }
+
+    fn create_with(
+        kind: MapKind,
+        key_len: usize,
+        value_len: usize,
+        entries: usize,
+        flags: u32,
+    ) -> Result<Self, IoError> {
         #[repr(C)]
         struct Attributes {
             kind: u32,
@@ -123,8 +138,7 @@ impl Map {
             key_len: key_size,
             value_len: value_size,
             entries: size(entries),
-            // Entries that are not there cost nothing; the kernel takes care that lookups stay as they are.
-            flags: if kind == MapKind::Hash { MAP_NO_PREALLOC } else { 0 },
+            flags,
         };
         let fd = call_fd(MAP_CREATE, &mut attributes).map_err(|error| {
             IoError::from_os(format!("create a BPF map of {entries} entries"), error)
@@ -186,6 +200,44 @@ impl Map {
         let fits =
             key.len() == self.key_len && value.is_none_or(|value| value.len() == self.value_len);
         if fits { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
+    }
+}
+
+/// An array map that is mapped into this process too: what either side stores the other sees, without a system call.
+#[derive(Debug)]
+pub(crate) struct SharedArray {
+    map: Map,
+    mapping: Mapping,
+    value_len: usize,
+    entries: usize,
+}
+
+impl SharedArray {
+    /// Zeros. `value_len`: a multiple of 8.
+    ///
+    /// # Errors
+    /// [`IoError::Rights`], or [`IoError::System`].
+    pub(crate) fn create(value_len: usize, entries: usize) -> Result<Self, IoError> {
+        let map = Map::create_with(MapKind::Array, 4, value_len, entries, MAP_MAPPABLE)?;
+        let mapping = Mapping::shared(map.fd.as_fd(), value_len * entries, 0, true)?;
+        Ok(Self { map, mapping, value_len, entries })
+    }
+
+    /// A word of a value, eight bytes at a multiple of eight; `None` where there is none.
+    #[inline]
+    pub(crate) fn word(&self, entry: usize, at: usize) -> Option<&AtomicU64> {
+        if entry >= self.entries || at + 8 > self.value_len {
+            return None;
+        }
+        let word = self.mapping.at::<AtomicU64>(entry * self.value_len + at, 8)?;
+        // SAFETY: `at` checked that it lies in the mapping, aligned; the mapping lives as long as this, and both sides use
+        // whole words.
+        Some(unsafe { word.as_ref() })
+    }
+
+    /// For a program's instructions.
+    pub(crate) fn fd(&self) -> i32 {
+        self.map.fd()
     }
 }
 
@@ -310,7 +362,6 @@ impl Program {
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.fd.as_fd()
     }
 }

@@ -30,6 +30,12 @@ impl<'m> Port<'m> for MemoryPort<'m> {
     }
 
     #[inline]
+    fn backlog(&self) -> u8 {
+        let capacity = self.rx.buffer().capacity().max(1);
+        u8::try_from(8 * self.rx.slots() / capacity).unwrap_or(8)
+    }
+
+    #[inline]
     fn room(&self) -> usize {
         self.tx.slots()
     }

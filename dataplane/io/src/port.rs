@@ -19,6 +19,12 @@ pub trait Port<'m> {
     /// how many came.
     fn receive(&mut self, pool: &mut Pool<'m>, burst: &mut Burst<Frame<'m>>) -> usize;
 
+    /// How much waits to be received, of what can: in eighths, rounded down; below 7, of 4096 frames if more can wait. 0
+    /// where it cannot be told.
+    fn backlog(&self) -> u8 {
+        0
+    }
+
     /// Frames that [`Self::transmit`] would take now.
     fn room(&self) -> usize;
 
@@ -61,6 +67,8 @@ pub struct PortStatistics {
     pub tx_invalid: u64,
     /// Times the kernel found the fill ring empty.
     pub fill_empty: u64,
+    /// Frames that the XDP program dropped, because too many waited.
+    pub shed: u64,
     /// System calls to send.
     pub kicks: u64,
     /// Of those, calls that failed because the device or its peer is down or refuses the frame.
@@ -99,6 +107,10 @@ impl<'m> Port<'m> for AnyPort<'m> {
     #[inline]
     fn receive(&mut self, pool: &mut Pool<'m>, burst: &mut Burst<Frame<'m>>) -> usize {
         dispatch!(self, port => port.receive(pool, burst))
+    }
+    #[inline]
+    fn backlog(&self) -> u8 {
+        dispatch!(self, port => port.backlog())
     }
     #[inline]
     fn room(&self) -> usize {

@@ -93,6 +93,14 @@ impl<C: Counters> Cursor<C> {
         self.other.wrapping_sub(self.own).min(wanted)
     }
 
+    /// Consumer: places that can be read, as of now.
+    #[inline]
+    pub(crate) fn waiting(&self) -> u32 {
+        // Relaxed is enough for an estimate; `filled` looks again before anything is read.
+        let producer = self.shared.producer().load(Ordering::Relaxed);
+        producer.wrapping_sub(self.own).min(self.size)
+    }
+
     /// Consumer: gives the next `count` places back; they were read.
     #[inline]
     pub(crate) fn release(&mut self, count: u32) {

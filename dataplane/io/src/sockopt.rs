@@ -27,6 +27,8 @@ pub(crate) unsafe trait Plain: Copy {}
 
 // SAFETY: any bits are an integer.
 unsafe impl Plain for libc::c_int {}
+// SAFETY: integers.
+unsafe impl Plain for [u32; 9] {}
 // SAFETY: two integers.
 unsafe impl Plain for libc::tpacket_stats {}
 

@@ -7,14 +7,18 @@
 //! A tag that stands beside the frame is put back into it, so that the pipeline sees what was on the wire, where the
 //! driver tells it ([`Tags`]); natively only. Elsewhere such a frame looks untagged.
 
+mod shed;
 mod tags;
 
+pub(crate) use shed::Room;
+pub use shed::{Allowance, Allowances, Source};
 pub use tags::{Tags, expected};
 
 use crate::IoError;
 use crate::bpf::assembler::{Alu, Assembler, If, Reg, Width};
 use crate::bpf::{self, Link, Map, MapKind, Program, XdpMode};
 use crate::netdev::Netdev;
+use shed::Shedding;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -67,15 +71,17 @@ struct Maps {
     sockets: Map,
     /// Not zero once a frame with a tag in it came.
     tag_seen: Map,
+    shedding: Option<Shedding>,
 }
 
 impl Maps {
-    fn create() -> Result<Self, IoError> {
+    fn create(shedding: Option<Shedding>) -> Result<Self, IoError> {
         Ok(Self {
             macs: Map::create(MapKind::Hash, MAC_KEY_LEN, 4, MACS_MAX)?,
             endpoints: Map::create(MapKind::Hash, ENDPOINT_KEY_LEN, 4, ENDPOINTS_MAX)?,
             sockets: Map::create(MapKind::Sockets, 4, 4, QUEUES_MAX)?,
             tag_seen: Map::create(MapKind::Array, 4, 4, 1)?,
+            shedding,
         })
     }
 }
@@ -87,7 +93,19 @@ impl Attachment {
     /// [`IoError::Occupied`] where another program is, [`IoError::Rights`], [`IoError::System`] with the kernel's reason
     /// for refusing both modes.
     pub fn attach(device: &Netdev) -> Result<Self, IoError> {
-        let maps = Maps::create()?;
+        Self::attach_with(device, Maps::create(None)?)
+    }
+
+    /// The same, with a program that sheds for queues whose workers are behind, by what [`Self::allow`] is told of at most
+    /// `sources` sources.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn attach_shedding(device: &Netdev, sources: usize) -> Result<Self, IoError> {
+        Self::attach_with(device, Maps::create(Some(Shedding::create(sources)?))?)
+    }
+
+    fn attach_with(device: &Netdev, maps: Maps) -> Result<Self, IoError> {
         let (told, untold) = match load_told(device, &maps) {
             Ok(program) => (Some(program), "its driver refused the program that asks".to_owned()),
             Err(why) => (None, why),
@@ -204,6 +222,23 @@ impl Attachment {
         Ok(())
     }
 
+    /// What passes while a worker is behind. Nothing is attached anew.
+    ///
+    /// # Errors
+    /// [`IoError::System`] if a map is full; what was added before stays, and is known.
+    pub fn allow(&mut self, wanted: Allowances) -> Result<(), IoError> {
+        let Some(shedding) = &mut self.maps.shedding else { return Ok(()) };
+        shedding.allow(wanted).map_err(|error| {
+            let attempt = format!("port {}: tell the XDP program of a link", self.device.name);
+            IoError::from_os(attempt, error)
+        })
+    }
+
+    /// The room of a queue with a ring of `entries`, where the program sheds.
+    pub(crate) fn room(&self, queue: u32, entries: u32) -> Option<Room> {
+        self.maps.shedding.as_ref()?.room(queue, entries)
+    }
+
     /// From now on a queue's frames go to this socket.
     pub(crate) fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.maps.sockets.set(&queue.to_ne_bytes(), &socket.as_raw_fd().to_ne_bytes())
@@ -217,14 +252,19 @@ fn mac_key(mac: [u8; 6]) -> [u8; MAC_KEY_LEN] {
 
 /// Address, IPv4 as `::ffff:a.b.c.d`, port, two zeros.
 fn endpoint_key(endpoint: SocketAddr) -> [u8; ENDPOINT_KEY_LEN] {
+    let mut key = [0; ENDPOINT_KEY_LEN];
+    key[..16].copy_from_slice(&endpoint_octets(endpoint));
+    key[16..18].copy_from_slice(&endpoint.port().to_be_bytes());
+    key
+}
+
+/// The address, IPv4 as `::ffff:a.b.c.d`.
+fn endpoint_octets(endpoint: SocketAddr) -> [u8; 16] {
     let address = match endpoint.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
     };
-    let mut key = [0; ENDPOINT_KEY_LEN];
-    key[..16].copy_from_slice(&address.octets());
-    key[16..18].copy_from_slice(&endpoint.port().to_be_bytes());
-    key
+    address.octets()
 }
 
 /// A 16-bit value as a little-endian machine loads it from network order.
@@ -241,11 +281,11 @@ fn load_told(device: &Netdev, maps: &Maps) -> Result<Program, String> {
 
 /// `tags`: the kernel function that tells them.
 fn redirect_program(maps: &Maps, tags: Option<u32>) -> Vec<u64> {
-    use Reg::{Fp, R0, R1, R2, R3, R4, R5, R6, R7};
+    use Reg::{Fp, R0, R1, R2, R3, R4, R5, R6, R7, R8};
     use Width::{Byte, Half, Word};
     let mut code = Assembler::new();
-    // r2 = frame, r3 = its end, r7 = what follows the Ethernet header, r5 = ethertype.
-    code.copy(R6, R1).load(Word, R2, R6, 0).load(Word, R3, R6, 4);
+    // r2 and r8 = frame, r3 = its end, r7 = what follows the Ethernet header, r5 = ethertype.
+    code.copy(R6, R1).load(Word, R2, R6, 0).load(Word, R3, R6, 4).copy(R8, R2);
     need(&mut code, R2, 14).load(Half, R5, R2, 12).copy(R7, R2).alu(Alu::Add, R7, 14);
     code.jump_if(R5, If::NotEqual, loaded(ETHERTYPE_VLAN), "untagged");
     code.load_map_value(R1, maps.tag_seen.fd()).store_value(Word, R1, 0, 1);
@@ -290,6 +330,13 @@ fn redirect_program(maps: &Maps, tags: Option<u32>) -> Vec<u64> {
     code.load_map(R1, maps.endpoints.fd()).copy(R2, Fp).alu(Alu::Add, R2, -24);
 
     code.label("look_up").call(HELPER_MAP_LOOKUP).jump_if(R0, If::Equal, 0, "pass");
+    if let Some(shedding) = &maps.shedding {
+        shed::shed_or_pass(&mut code, shedding, |code, place| {
+            if let Some(function) = tags {
+                tag_number_into(code, function, place);
+            }
+        });
+    }
     if let Some(function) = tags {
         put_tag_back(&mut code, function, maps.sockets.fd());
     }
@@ -314,14 +361,7 @@ fn redirect_program(maps: &Maps, tags: Option<u32>) -> Vec<u64> {
 fn put_tag_back(code: &mut Assembler, function: u32, sockets: i32) {
     use Reg::{Fp, R0, R1, R2, R3, R4, R6};
     use Width::{Half, Word};
-    // Tag protocol (network order) and tag control (host order) go to the stack.
-    code.store_value(Word, Fp, -32, 0)
-        .copy(R1, R6)
-        .copy(R2, Fp)
-        .alu(Alu::Add, R2, -32)
-        .copy(R3, Fp)
-        .alu(Alu::Add, R3, -30)
-        .call_kernel(function)
+    ask_for_tag(code, function)
         .jump_if_word(R0, If::Equal, -libc::ENODATA, "redirect")
         .jump_if_word(R0, If::NotEqual, 0, "pass");
     code.load(Half, R4, Fp, -32).jump_if(R4, If::NotEqual, loaded(ETHERTYPE_VLAN), "pass");
@@ -346,14 +386,41 @@ fn put_tag_back(code: &mut Assembler, function: u32, sockets: i32) {
     code.label("redirect");
 }
 
+/// Tag protocol (network order) and tag control (host order) of a tag beside the frame go to the stack, at −32 and −30; r0
+/// says whether there is one.
+fn ask_for_tag(code: &mut Assembler, function: u32) -> &mut Assembler {
+    use Reg::{Fp, R1, R2, R3, R6};
+    code.store_value(Width::Word, Fp, -32, 0)
+        .copy(R1, R6)
+        .copy(R2, Fp)
+        .alu(Alu::Add, R2, -32)
+        .copy(R3, Fp)
+        .alu(Alu::Add, R3, -30)
+        .call_kernel(function)
+}
+
+/// The number of a tag beside the frame goes to a place on the stack; without one nothing does.
+fn tag_number_into(code: &mut Assembler, function: u32, place: i16) {
+    use Reg::{Fp, R0, R4};
+    ask_for_tag(code, function).jump_if_word(R0, If::NotEqual, 0, "no tag beside");
+    code.load(Width::Half, R4, Fp, -30).alu(Alu::And, R4, 0x0fff);
+    code.store(Width::Half, Fp, place, R4).label("no tag beside");
+}
+
 /// Passes the frame on unless `bytes` follow `from`.
 fn need(code: &mut Assembler, from: Reg, bytes: i32) -> &mut Assembler {
-    code.copy(Reg::R4, from).alu(Alu::Add, Reg::R4, bytes).jump_if_reg(
-        Reg::R4,
-        If::Greater,
-        Reg::R3,
-        "pass",
-    )
+    need_else(code, from, bytes, "pass")
+}
+
+/// Goes to a label unless `bytes` follow `from`.
+fn need_else<'a>(
+    code: &'a mut Assembler,
+    from: Reg,
+    bytes: i32,
+    label: &'static str,
+) -> &'a mut Assembler {
+    let end = code.copy(Reg::R4, from).alu(Alu::Add, Reg::R4, bytes);
+    end.jump_if_reg(Reg::R4, If::Greater, Reg::R3, label)
 }
 
 #[cfg(test)]
@@ -368,8 +435,8 @@ mod tests {
     /// lookup that would abort: bpf_redirect_map answers the flag's action for an empty slot. The sockets map is
     /// therefore tried with the action XDP_TX.
     #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-    fn program(filter: &PortFilter) -> Option<Program> {
-        let maps = match Maps::create() {
+    fn program(filter: &PortFilter, shedding: Option<Shedding>) -> Option<(Program, Maps)> {
+        let maps = match Maps::create(shedding) {
             Err(IoError::Rights { attempt }) => {
                 eprintln!("SKIPPED: {attempt}: not permitted");
                 return None;
@@ -386,7 +453,7 @@ mod tests {
         // `r3 = XDP_PASS` right before the call of bpf_redirect_map becomes `r3 = XDP_TX`.
         let flag = code.iter().position(|word| *word == 0x0000_0002_0000_03b7).unwrap();
         code[flag] = 0x0000_0003_0000_03b7;
-        Some(Program::load_xdp("test", &code).unwrap())
+        Some((Program::load_xdp("test", &code).unwrap(), maps))
     }
 
     fn taken(program: &Program, frame: &[u8]) -> bool {
@@ -413,7 +480,7 @@ mod tests {
         let four: SocketAddr = "10.1.2.3:4567".parse().unwrap();
         let six: SocketAddr = "[fd00::7]:4567".parse().unwrap();
         let filter = PortFilter { macs: [OURS].into(), endpoints: [four, six].into() };
-        let Some(program) = program(&filter) else { return };
+        let Some((program, _)) = program(&filter, None) else { return };
         let payload = [0; 46];
         assert!(taken(&program, &frame(OURS, &[], ETHERTYPE_CJDNS, &payload)));
         assert!(taken(&program, &frame(OURS, &[0x81, 0, 0, 5], ETHERTYPE_CJDNS, &payload)));
@@ -451,5 +518,117 @@ mod tests {
         let mut fragment = udp(six);
         fragment[6] = 44;
         assert!(!taken(&program, &frame(OURS, &[], ETHERTYPE_IPV6, &fragment)));
+    }
+
+    const DROP: u32 = 1;
+    const TX: u32 = 3;
+
+    /// What becomes of `count` frames, and that it is the same of all.
+    fn all(program: &Program, frame: &[u8], count: usize) -> u32 {
+        let actions: BTreeSet<u32> =
+            (0..count).map(|_| program.test_run(frame).unwrap().action).collect();
+        assert_eq!(actions.len(), 1, "{actions:?}");
+        actions.into_iter().next().unwrap()
+    }
+
+    /// A shedding program with a ring of 64, of which 24 may wait free, 40 with priority.
+    fn shedding(filter: &PortFilter, sources: &[Source]) -> Option<(Program, Maps, Room)> {
+        let shedding = match Shedding::create(8) {
+            Err(IoError::Rights { .. }) => None,
+            shedding => Some(shedding.unwrap()),
+        };
+        let (program, mut maps) = program(filter, shedding)?;
+        let mut room = maps.shedding.as_ref().unwrap().room(0, 64).unwrap();
+        // Ten frames of 100 bytes, and then hardly any.
+        let allowance = Allowance { rate: 64, burst: 1_000, priority: false };
+        let meters: std::collections::BTreeMap<_, _> = (0_u32..)
+            .map(|meter| (meter, Allowance { priority: meter == 1, ..allowance }))
+            .take(1 + sources.len())
+            .collect();
+        let allowances = Allowances {
+            sources: sources.iter().copied().zip(1..).collect(),
+            meters,
+            sold: true,
+        };
+        maps.shedding.as_mut().unwrap().allow(allowances).unwrap();
+        room.took(0, || 0);
+        Some((program, maps, room))
+    }
+
+    #[test]
+    fn what_finds_no_room_passes_by_its_links_meter_alone() {
+        let four: SocketAddr = "10.1.2.3:4567".parse().unwrap();
+        let six: SocketAddr = "[fd00::7]:4567".parse().unwrap();
+        let peers: [SocketAddr; 2] = ["127.0.0.1:0", "[fd00::7]:0"].map(|text| text.parse().unwrap());
+        let peer = [2, 0, 0, 0, 0, 1];
+        let filter = PortFilter { macs: [OURS].into(), endpoints: [four, six].into() };
+        let sources = [
+            Source::Ethernet { own: OURS, peer, vlan: 0 },
+            Source::Ethernet { own: OURS, peer, vlan: 5 },
+            Source::Udp { own: four, peer: peers[0], vlan: 0 },
+            Source::Udp { own: four, peer: peers[0], vlan: 5 },
+            Source::Udp { own: six, peer: peers[1], vlan: 0 },
+        ];
+        let Some((program, mut maps, mut room)) = shedding(&filter, &sources) else { return };
+        // 76 bytes, with preamble and all that 100.
+        let pad = |mut frame: Vec<u8>| {
+            frame.resize(76, 0);
+            frame
+        };
+        let tag = [0x81, 0, 0x60, 5];
+        let frames = [
+            pad(frame(OURS, &[], ETHERTYPE_CJDNS, &[])),
+            pad(frame(OURS, &tag, ETHERTYPE_CJDNS, &[])),
+            pad(frame(OURS, &[], ETHERTYPE_IPV4, &udp(four))),
+            pad(frame(OURS, &tag, ETHERTYPE_IPV4, &udp(four))),
+            pad(frame(OURS, &[], ETHERTYPE_IPV6, &udp(six))),
+        ];
+        let mut stranger = frames[0].clone();
+        stranger[11] = 77;
+        assert_eq!(all(&program, &stranger, 24), TX);
+        assert_eq!(all(&program, &stranger, 10), TX, "the meter of those that are not known");
+        assert_eq!((all(&program, &stranger, 5), room.shed()), (DROP, 5));
+        for frame in &frames[1..] {
+            assert_eq!(all(&program, frame, 10), TX);
+            assert_eq!(all(&program, frame, 3), DROP);
+        }
+        assert_eq!(room.shed(), 17);
+        // 74 passed: the worker took all but 30. So ten have room whose source has priority.
+        room.took(44, || 30);
+        assert_eq!(all(&program, &frames[0], 10), TX, "in its meter");
+        assert_eq!(all(&program, &frames[0], 1), DROP, "and there the room ends");
+        room.took(40, || 20);
+        assert_eq!(all(&program, &frames[0], 4), TX, "free");
+        assert_eq!(all(&program, &frames[0], 16), TX, "priority");
+        assert_eq!(all(&program, &frames[0], 1), DROP);
+        assert_eq!(all(&program, &frames[1], 1), DROP);
+        // A ring that is empty has room for all again, also when frames that passed never came.
+        room.took(0, || 0);
+        assert_eq!(all(&program, &stranger, 24), TX);
+        assert_eq!(all(&program, &stranger, 1), DROP);
+        // Another allowance for one link: nothing is attached anew, the others' meters forget nothing.
+        let mut wanted = maps.shedding.as_ref().unwrap().allowed().clone();
+        wanted.meters.insert(2, Allowance { rate: 1 << 40, burst: 1 << 30, priority: false });
+        wanted.sources.remove(&sources[2]);
+        maps.shedding.as_mut().unwrap().allow(wanted).unwrap();
+        assert_eq!(all(&program, &frames[1], 1_000), TX);
+        assert_eq!(all(&program, &frames[2], 1), DROP, "unknown from now on");
+        assert_eq!(all(&program, &frames[4], 1), DROP);
+        // Without its worker the queue sheds nothing.
+        drop(room);
+        assert_eq!(all(&program, &stranger, 100), TX);
+    }
+
+    #[test]
+    fn where_nothing_is_sold_all_may_wait_but_a_reserve() {
+        let filter = PortFilter { macs: [OURS].into(), ..PortFilter::default() };
+        let Some((program, mut maps, mut room)) = shedding(&filter, &[]) else { return };
+        let frame = frame(OURS, &[], ETHERTYPE_CJDNS, &[0; 46]);
+        let wanted = Allowances { sold: false, ..maps.shedding.as_ref().unwrap().allowed().clone() };
+        maps.shedding.as_mut().unwrap().allow(wanted).unwrap();
+        room.took(0, || 0);
+        assert_eq!(all(&program, &frame, 56), TX);
+        assert_eq!(all(&program, &frame, 11), TX, "the reserve: 1 000 bytes");
+        assert_eq!(all(&program, &frame, 1), DROP);
     }
 }

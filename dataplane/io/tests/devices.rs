@@ -102,7 +102,7 @@ fn received<'m>(port: &mut AfXdp<'m>, pool: &mut Pool<'m>) -> Vec<Vec<u8>> {
 
 fn open<'m>(net: &Net, umem: &'m Umem, pool: &mut Pool<'m>) -> (Attachment, AfXdp<'m>) {
     let opened = net.middle.run(|| {
-        let mut attachment = Attachment::attach(&Netdev::find("p0").unwrap()).unwrap();
+        let mut attachment = Attachment::attach_shedding(&Netdev::find("p0").unwrap(), 16).unwrap();
         attachment.add(&PortFilter { macs: [BOX].into(), ..PortFilter::default() }).unwrap();
         let config = AfXdpConfig { rx_entries: 512, tx_entries: 512, ..AfXdpConfig::default() };
         let port = AfXdp::open(umem, pool, &attachment, None, config).unwrap();

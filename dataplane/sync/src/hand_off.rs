@@ -64,6 +64,13 @@ impl<T> Receiver<T> {
         count
     }
 
+    /// How much of the ring waits, in eighths.
+    #[must_use]
+    pub fn backlog(&self) -> u8 {
+        let capacity = self.ring.buffer().capacity().max(1);
+        u8::try_from(8 * self.ring.slots() / capacity).unwrap_or(8)
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -81,8 +88,10 @@ mod tests {
         let mut items: VecDeque<u32> = (0..6).collect();
         assert_eq!((sender.push(&mut items), sender.room()), (4, 0));
         assert_eq!((items.len(), sender.push_one(9)), (2, Err(9)));
+        assert_eq!(receiver.backlog(), 8);
         let mut seen = Vec::new();
         assert_eq!(receiver.pop(3, |item| seen.push(item)), 3);
+        assert_eq!(receiver.backlog(), 2);
         assert_eq!(sender.push(&mut items), 2);
         receiver.pop(64, |item| seen.push(item));
         assert_eq!(seen, [0, 1, 2, 3, 4, 5]);

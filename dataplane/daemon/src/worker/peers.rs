@@ -119,6 +119,11 @@ impl Peers {
         receiver.pop(burst.remaining_capacity(), |item| burst.push(item))
     }
 
+    /// How much of a ring waits, in eighths.
+    pub(crate) fn backlog(&self, ring: usize) -> u8 {
+        self.receivers[ring].backlog()
+    }
+
     /// The next thing from the slow path.
     #[inline]
     pub(crate) fn next_from_slow(&mut self) -> Option<FromSlow> {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "part of tests")]
 
 mod crossing;
+mod floods;
 mod flows;
 mod lifetime;
 mod neighbours;

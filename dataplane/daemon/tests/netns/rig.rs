@@ -100,6 +100,7 @@ impl Rig {
         if let Some(spec) = setup.spec {
             config.generation = spec.generation;
             (config.vswitches, config.cables) = (spec.vswitches, spec.cables);
+            (config.capacities, config.leases) = (spec.capacities, spec.leases);
         }
         Self {
             flows,

@@ -62,6 +62,8 @@ pub enum Alu {
     Modulo = 0x90,
     /// `to *= …`.
     Multiply = 0x20,
+    /// `to -= …`.
+    Subtract = 0x10,
     /// `to >>= …`, filled with zeros.
     ShiftRight = 0x70,
     /// `to ^= …`.

@@ -37,6 +37,16 @@ const CHECK_AT: usize = 16;
 const FRAME_AT: usize = 24;
 const VALUE_LEN: usize = (FRAME_AT + LEN_MAX + STAMP_LEN).next_multiple_of(8);
 
+// The position: next turn, when the first template is due (ns), its interval (ns, 0: it is not paced), whether the others are
+// silent.
+const TURN_AT: usize = 0;
+const DUE_AT: usize = 8;
+const EVERY_AT: usize = 16;
+const SILENT_AT: usize = 24;
+const POSITION_LEN: usize = 32;
+/// Who is later than this with a paced frame, nanoseconds, does not make good for what it missed.
+const LATE_MAX: i32 = 1_000_000;
+
 /// One call runs so many frames at most; the kernel's own count is 32 bits and must not wrap. Nearly two minutes.
 const RUN_MAX: u32 = 1 << 31;
 /// Between two signals to a run that is to stop.
@@ -69,6 +79,15 @@ pub struct Template {
     pub stamp: Option<Stamp>,
 }
 
+/// How often frames go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Nanoseconds from one frame of the first template to the next; `None`: it goes when it is its turn.
+    pub first_every: Option<std::num::NonZeroU64>,
+    /// Nothing else goes.
+    pub alone: bool,
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -94,7 +113,7 @@ struct Maps {
     templates: Map,
     /// Numbers of templates, in the order of sending.
     order: Map,
-    /// One entry: frames sent.
+    /// One entry: where it stands, and its pace.
     position: Map,
 }
 
@@ -123,7 +142,7 @@ impl LiveFrames {
         let maps = Maps {
             templates: Map::create(MapKind::Array, 4, VALUE_LEN, templates.len())?,
             order: Map::create(MapKind::Array, 4, 4, order.len())?,
-            position: Map::create(MapKind::Array, 4, 8, 1)?,
+            position: Map::create(MapKind::Array, 4, POSITION_LEN, 1)?,
         };
         let full = |error| IoError::from_os("write the templates of live frames", error);
         for (place, template) in (0_u32..).zip(templates) {
@@ -138,6 +157,20 @@ impl LiveFrames {
         let code = program(&maps, device.index, order.len(), page.len());
         let program = Program::load_xdp("switchyard_live", &code)?;
         Ok(Self { device: device.clone(), program, maps, templates: templates.len(), page })
+    }
+
+    /// Sends the first template at a pace from now on, and the others in their turns in between: the order should not name
+    /// it then. Before it, all go in turn.
+    ///
+    /// # Errors
+    /// [`IoError::System`] with the kernel's reason.
+    pub fn pace(&self, pace: Pace) -> Result<(), IoError> {
+        let mut position = [0; POSITION_LEN];
+        let every = pace.first_every.map_or(0, std::num::NonZeroU64::get);
+        position[EVERY_AT..][..8].copy_from_slice(&every.to_ne_bytes());
+        position[SILENT_AT..][..8].copy_from_slice(&u64::from(pace.alone).to_ne_bytes());
+        let set = self.maps.position.set(&0_u32.to_ne_bytes(), &position);
+        set.map_err(|error| IoError::from_os("pace the live frames", error))
     }
 
     /// Sends `count` frames (`None`: until stopped), as fast as this thread's core can, and waits for it. The thread
@@ -279,11 +312,22 @@ fn program(maps: &Maps, ifindex: u32, turns: usize, page_len: usize) -> Vec<u64>
     let mut code = Assembler::new();
     code.copy(R6, R1).store_value(Word, Fp, -4, 0);
     look_up(&mut code, &maps.position);
-    // r8 = turn; the position counts on. One thread runs the program at a time, so it needs no atomic.
-    code.load(Double, R8, R0, 0).copy(R1, R8).alu(Alu::Add, R1, 1).store(Double, R0, 0, R1);
+    // r9 = position. One thread runs the program at a time, so what counts on there needs no atomic.
+    code.copy(R9, R0).load(Double, R7, R9, offset(EVERY_AT)).jump_if(R7, If::Equal, 0, "in turn");
+    code.call(HELPER_KTIME_GET_NS).load(Double, R1, R9, offset(DUE_AT));
+    code.jump_if_reg(R1, If::Greater, R0, "not due");
+    code.copy(R2, R1).alu(Alu::Add, R2, LATE_MAX).jump_if_reg(R2, If::Greater, R0, "in time");
+    code.copy(R1, R0).label("in time").alu_reg(Alu::Add, R1, R7);
+    code.store(Double, R9, offset(DUE_AT), R1).store_value(Word, Fp, -4, 0).jump("chosen");
+    code.label("not due").load(Double, R1, R9, offset(SILENT_AT));
+    code.jump_if(R1, If::NotEqual, 0, "drop");
+    // r8 = turn.
+    code.label("in turn").load(Double, R8, R9, offset(TURN_AT)).copy(R1, R8);
+    code.alu(Alu::Add, R1, 1).store(Double, R9, offset(TURN_AT), R1);
     code.alu(Alu::Modulo, R8, small(turns)).store(Word, Fp, -4, R8);
     look_up(&mut code, &maps.order);
     code.load(Word, R1, R0, 0).store(Word, Fp, -4, R1);
+    code.label("chosen");
     look_up(&mut code, &maps.templates);
     // r9 = template, r8 = its length, shown to the verifier to be 1 to 1514.
     code.copy(R9, R0).load(Word, R8, R9, offset(LAST_AT));

@@ -8,7 +8,7 @@
 
 use dataplane_io as io;
 use io::af_xdp::{AfXdp, AfXdpConfig};
-use io::live::{Ended, LiveFrames, Stamp, Stop, Template};
+use io::live::{Ended, LiveFrames, Pace, Stamp, Stop, Template};
 use io::netdev::Netdev;
 use io::xdp::{Attachment, PortFilter};
 use io::{Burst, IoError, Pool, Port, Umem, UmemConfig};
@@ -147,6 +147,44 @@ fn a_run_without_end_is_stopped() {
             assert_eq!(live.sent().unwrap(), sent);
         })
         .unwrap();
+}
+
+#[test]
+fn a_paced_template_keeps_its_interval_among_others() {
+    let Some((sender, sink)) = net("a_paced_template_keeps_its_interval_among_others") else { return };
+    const EVERY: u64 = 50_000;
+    let umem = Umem::new(UmemConfig::for_xdp(1500, 8192)).unwrap();
+    let mut pool = umem.frames().unwrap();
+    let (_attachment, mut port) = sink.run(|| open(&umem, &mut pool)).unwrap();
+    let stamp = Stamp { at: 32, constant: 7 };
+    let templates = [template(60, 1, Some(stamp)), template(60, 2, None)];
+    let sent = sender
+        .run(|| {
+            let live = LiveFrames::new(&Netdev::find("s0").unwrap(), &templates, &[1]).unwrap();
+            let first_every = std::num::NonZeroU64::new(EVERY);
+            live.pace(Pace { first_every, alone: true }).unwrap();
+            live.run(Some(20_000), &Stop::new()).unwrap();
+            let alone = live.sent().unwrap();
+            live.pace(Pace { first_every, alone: false }).unwrap();
+            live.run(Some(20_000), &Stop::new()).unwrap();
+            (alone, live.sent().unwrap())
+        })
+        .unwrap();
+    let (alone, all) = sent;
+    assert!(alone[0] > 0 && alone[1] == 0, "{alone:?}");
+    assert_eq!(all[0] + all[1], alone[0] + 20_000);
+    let mut times = Vec::new();
+    let mut burst = Burst::new();
+    while port.receive(&mut pool, &mut burst) > 0 {
+        for frame in burst.drain(..) {
+            times.extend((frame.bytes()[59] == 1).then(|| read(stamp, frame.bytes()).1));
+            pool.put(frame);
+        }
+    }
+    // Whatever delays one, over a stretch there are no more than the pace allows and it makes good for.
+    let stretch = times.last().unwrap() - times.first().unwrap();
+    let most = stretch / EVERY + 2 + 2 * 1_000_000 / EVERY;
+    assert!(times.len() as u64 <= most, "{} in {stretch} ns", times.len());
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod generate;
 mod item;
 mod kernel;
 mod op;
+mod poly1305;
 mod program;
 mod run;
 mod state;

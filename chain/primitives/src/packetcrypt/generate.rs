@@ -165,9 +165,10 @@ impl Generator<'_> {
             }
             var += 1;
         }
-        let lowest = if double { var - 1 } else { var };
-        for used in self.vars.iter_mut().skip(lowest as usize).take((var + 1 - lowest) as usize) {
-            *used = true;
+        for var in [var, var - u32::from(double)] {
+            if let Some(used) = self.vars.get_mut(var as usize) {
+                *used = true;
+            }
         }
         var
     }

@@ -9,7 +9,7 @@ mod portable;
 use super::Level;
 use super::chacha::{GROUP_LEN, Stream};
 use super::program::{Op, Program};
-use super::run::{Lane, Lanes, Machine, WINDOW};
+use super::run::{Lane, Lanes, Machine, Outputs};
 
 /// What the interpreter needs beside loops over lanes.
 pub(super) trait Kernel: Copy {
@@ -82,14 +82,14 @@ impl Code {
         }
     }
 
-    /// Adds what a run has logged to its output.
-    pub(super) fn place(self, machine: &Machine, output: &mut [u32; WINDOW]) {
+    /// Writes what a run has logged to its sequence of outputs.
+    pub(super) fn place(self, log: &[Lanes], outputs: &[Outputs], sequence: &mut [u32]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(kernel) => kernel.place(machine, output),
+            Self::Avx512(kernel) => kernel.place(log, outputs, sequence),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => super::run::place(machine, output),
-            Self::Portable => super::run::place(machine, output),
+            Self::Avx2(_) => super::run::place(log, outputs, sequence),
+            Self::Portable => super::run::place(log, outputs, sequence),
         }
     }
 }

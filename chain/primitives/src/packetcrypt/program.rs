@@ -95,6 +95,16 @@ pub(super) struct Program {
 struct Var {
     slot: u16,
     level: u16,
+    /// The loop that it was last imported into, and its slot there.
+    import: (u16, u16),
+}
+
+/// A loop whose body is being read.
+struct Open {
+    /// From 1 on, in the order of their words.
+    number: u16,
+    /// So far.
+    imports: Vec<(u16, u16)>,
 }
 
 /// Reads words; everything here goes back to its first size when a scope ends, but the slots.
@@ -103,8 +113,8 @@ struct Reader<'a> {
     program: &'a mut Program,
     /// As the generator counted them: the marks of frames too.
     vars: Vec<Option<Var>>,
-    /// The imports so far of each loop that is open, outermost first.
-    open: Vec<Vec<(u16, u16)>>,
+    /// The loops that are open, outermost first.
+    open: Vec<Open>,
 }
 
 impl Program {
@@ -148,22 +158,32 @@ impl Reader<'_> {
     fn push(&mut self, count: usize) -> Option<u16> {
         let (first, level) = (self.slots(count)?, self.level()?);
         let slots = first..first.checked_add(u16::try_from(count).ok()?)?;
-        self.vars.extend(slots.map(|slot| Some(Var { slot, level })));
+        self.vars.extend(slots.map(|slot| Some(Var { slot, level, import: (0, 0) })));
         Some(first)
     }
 
     /// The slot of a variable in the innermost loop.
     fn operand(&mut self, var: usize) -> Option<u16> {
-        let Var { mut slot, level } = (*self.vars.get(var)?)?;
+        let Var { mut slot, level, import } = (*self.vars.get(var)?)?;
+        if usize::from(level) + 1 == self.open.len() {
+            return Some(slot);
+        }
+        let innermost = self.open.last()?.number;
+        if import.0 == innermost {
+            return Some(import.1);
+        }
         for inner in usize::from(level) + 1..self.open.len() {
-            let known = self.open.get(inner)?.iter().find(|(from, _)| *from == slot);
+            let known = self.open.get(inner)?.imports.iter().find(|(from, _)| *from == slot);
             slot = if let Some((_, to)) = known {
                 *to
             } else {
                 let to = self.slots(1)?;
-                self.open.get_mut(inner)?.push((slot, to));
+                self.open.get_mut(inner)?.imports.push((slot, to));
                 to
             };
+        }
+        if let Some(Some(var)) = self.vars.get_mut(var) {
+            var.import = (innermost, slot);
         }
         Some(slot)
     }
@@ -180,11 +200,11 @@ impl Reader<'_> {
         self.program.loops.push(Loop::default());
         let a = u16::try_from(index).ok()?;
         self.program.ops.push(Op { code: LOOP, a, ..Op::default() });
-        self.open.push(Vec::new());
+        self.open.push(Open { number: a + 1, imports: Vec::new() });
         let body = self.program.ops.len();
         let end = self.scope(pc + 1)?;
         let start = self.program.imports.len();
-        let imports = self.open.pop()?;
+        let imports = self.open.pop()?.imports;
         self.program.imports.extend(imports);
         let next = self.program.ops.len();
         let imports = Range::to_end(start, &self.program.imports);

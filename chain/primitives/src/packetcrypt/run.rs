@@ -12,6 +12,7 @@
 //! The functions are inlined into the kernels (`kernel`), which run them with the vectors that the processor has.
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "lanes, masks, and lists that EXECUTED_MAX bounds"
 )]
 
@@ -91,6 +92,8 @@ pub(super) struct Machine {
     pub(super) log: Vec<Lanes>,
     pub(super) outputs: Vec<Outputs>,
     groups: Vec<Group>,
+    /// All outputs in their order. The output is a ring that they go round.
+    sequence: Vec<u32>,
     executed: u32,
 }
 
@@ -103,6 +106,7 @@ impl Machine {
             log: Vec::with_capacity(WORDS_MAX),
             outputs: Vec::with_capacity(WORDS_MAX),
             groups: Vec::with_capacity(WORDS_MAX),
+            sequence: Vec::with_capacity(WORDS_MAX),
             executed: 0,
         }
     }
@@ -135,12 +139,20 @@ impl Machine {
         if self.executed > EXECUTED_MAX {
             return false;
         }
+        let made = lane.made.0[0] as usize;
         self.find_places();
-        code.place(self, output);
+        self.sequence.resize(made.next_multiple_of(WINDOW), 0);
+        self.sequence[made..].fill(0);
+        code.place(&self.log, &self.outputs, &mut self.sequence);
+        for sequence in self.sequence.as_chunks::<WINDOW>().0 {
+            for (word, made) in output.iter_mut().zip(sequence) {
+                *word = word.wrapping_add(*made);
+            }
+        }
         true
     }
 
-    /// From relative places to those of the output, which is a ring.
+    /// From relative places to those in the whole sequence of outputs.
     fn find_places(&mut self) {
         for place in 1..self.groups.len() {
             let group = self.groups[place];
@@ -151,19 +163,19 @@ impl Machine {
         }
         for outputs in &mut self.outputs {
             let start = self.groups[outputs.group as usize].start;
-            outputs.at = Lanes::each(|lane| start.0[lane].wrapping_add(outputs.at.0[lane]) % 256);
+            outputs.at = Lanes::each(|lane| start.0[lane].wrapping_add(outputs.at.0[lane]));
         }
     }
 }
 
-/// Adds the log to the output, word by word.
+/// Writes the log to the sequence of outputs: each word has its place, and each place a word.
 #[inline(always)]
-pub(super) fn place(machine: &Machine, output: &mut [u32; WINDOW]) {
-    for outputs in &machine.outputs {
+pub(super) fn place(log: &[Lanes], outputs: &[Outputs], sequence: &mut [u32]) {
+    for outputs in outputs {
         for lane in lanes_of(outputs.mask) {
-            for (at, value) in (outputs.at.0[lane]..).zip(outputs.of(&machine.log)) {
-                let word = &mut output[at as usize % WINDOW];
-                *word = word.wrapping_add(value.0[lane]);
+            let places = sequence.get_mut(outputs.at.0[lane] as usize..).unwrap_or_default();
+            for (place, value) in places.iter_mut().zip(outputs.of(log)) {
+                *place = value.0[lane];
             }
         }
     }
@@ -326,7 +338,7 @@ fn four_to_four(slots: &mut [Lanes], op: Op, f: impl Fn(u64, u64) -> [u64; 2]) {
     }
 }
 
-/// All iterations of a loop, for all lanes of the body around it.
+/// All iterations of a loop, for all lanes of the body around it: in groups of 16 pairs of a lane and an iteration.
 #[inline(always)]
 pub(super) fn repeat<K: Kernel>(
     kernel: K,
@@ -336,17 +348,12 @@ pub(super) fn repeat<K: Kernel>(
     around: &mut Lane,
 ) {
     let Some(of) = program.loops.get(usize::from(op.a)) else { return };
-    let mut lanes = lanes_of(around.mask).flat_map(|lane| (0..of.times).map(move |i| (lane, i)));
-    loop {
-        let (mut of_parent, mut iteration, mut count) = (Lanes::ZERO, Lanes::ZERO, 0);
-        for (lane, i) in lanes.by_ref().take(LANES) {
-            of_parent.0[count] = lane as u32;
-            iteration.0[count] = i;
-            count += 1;
-        }
-        if count == 0 || machine.executed > EXECUTED_MAX {
+    let lanes = Pairs::new(around.mask, of.times);
+    for first in (0..lanes.count).step_by(LANES) {
+        if machine.executed > EXECUTED_MAX {
             return;
         }
+        let (of_parent, iteration) = lanes.from(kernel, first);
         for (from, to) in of.imports.of(&program.imports) {
             machine.slots[usize::from(*to)] =
                 kernel.permute(&machine.slots[usize::from(*from)], &of_parent);
@@ -354,14 +361,80 @@ pub(super) fn repeat<K: Kernel>(
         let number = machine.groups.len();
         let group = number as u32;
         machine.groups.push(Group { parent: around.group, of_parent, start: Lanes::ZERO });
+        let count = (lanes.count - first).min(LANES as u32);
         let mask = (u32::MAX >> (32 - count)) as u16;
         let mut inner = Lane { group, mask, iteration, made: Lanes::ZERO };
         kernel.body(machine, program, of.body, &mut inner);
-        let start = &mut machine.groups[number].start;
-        for lane in 0..count {
-            let made = &mut around.made.0[of_parent.0[lane] as usize % LANES];
-            start.0[lane] = *made;
-            *made = made.wrapping_add(inner.made.0[lane]);
+        // Sums over the lanes of one parent, which lie side by side; a lane knows how many are before it.
+        let mut sum = inner.made;
+        for by in [1, 2, 4, 8] {
+            let before = kernel.permute(&sum, &Lanes::each(|lane| (lane as u32).wrapping_sub(by)));
+            let is_same = |lane: usize| iteration.0[lane] >= by && lane as u32 >= by;
+            sum = Lanes::each(|lane| {
+                sum.0[lane].wrapping_add(if is_same(lane) { before.0[lane] } else { 0 })
+            });
         }
+        let base = kernel.permute(&around.made, &of_parent);
+        let end = Lanes::each(|lane| base.0[lane].wrapping_add(sum.0[lane]));
+        machine.groups[number].start =
+            Lanes::each(|lane| end.0[lane].wrapping_sub(inner.made.0[lane]));
+        // The last lane of each parent's has what comes next.
+        let last = lanes.last(first, count);
+        let next = kernel.permute(&end, &last);
+        around.made = Lanes::each(|lane| {
+            if last.0[lane] < LANES as u32 { next.0[lane] } else { around.made.0[lane] }
+        });
+    }
+}
+
+/// Pairs of a lane and an iteration, in the order in which a program would come by them.
+struct Pairs {
+    times: u32,
+    count: u32,
+    /// The lanes that take part, and how many of them are before each.
+    lanes: Lanes,
+    ranks: Lanes,
+    mask: u16,
+    is_dense: bool,
+}
+
+impl Pairs {
+    #[inline(always)]
+    fn new(mask: u16, times: u32) -> Self {
+        let (mut lanes, mut ranks) =
+            (Lanes::each(|lane| lane as u32), Lanes::each(|lane| lane as u32));
+        let is_dense = mask & mask.wrapping_add(1) == 0;
+        if !is_dense {
+            for (rank, lane) in lanes_of(mask).enumerate() {
+                lanes.0[rank] = lane as u32;
+                ranks.0[lane] = rank as u32;
+            }
+        }
+        Self { times, count: times * mask.count_ones(), lanes, ranks, mask, is_dense }
+    }
+
+    /// Lane and iteration of sixteen pairs; what is behind the last pair does not count.
+    #[inline(always)]
+    fn from<K: Kernel>(&self, kernel: K, first: u32) -> (Lanes, Lanes) {
+        // Exact: quotients of numbers below 2^16, off by a half.
+        let each = 1.0 / self.times as f32;
+        let rank = Lanes::each(|lane| (((first + lane as u32) as f32 + 0.5) * each) as u32);
+        let iteration = Lanes::each(|lane| {
+            (first + lane as u32).wrapping_sub(rank.0[lane].wrapping_mul(self.times))
+        });
+        let lanes = if self.is_dense { rank } else { kernel.permute(&self.lanes, &rank) };
+        (lanes, iteration)
+    }
+
+    /// For each lane of the parent the last of its pairs among the `count` from `first` on; more than any lane if it
+    /// has none.
+    #[inline(always)]
+    fn last(&self, first: u32, count: u32) -> Lanes {
+        Lanes::each(|lane| {
+            let begin = self.ranks.0[lane].wrapping_mul(self.times);
+            let end = begin.wrapping_add(self.times).min(first + count);
+            let has_some = self.mask >> lane & 1 == 1 && begin < first + count && end > first;
+            if has_some { end.wrapping_sub(first + 1) } else { u32::MAX }
+        })
     }
 }

@@ -11,9 +11,9 @@
 
 use super::chacha::{GROUP_LEN, Stream};
 use super::kernel::Code;
+use super::poly1305::authenticate;
 use blake2b_simd::Params;
 use curve25519_dalek::MontgomeryPoint;
-use poly1305::universal_hash::{KeyInit, UniversalHash};
 
 /// Bytes of a state.
 pub(super) const LEN: usize = 2048;
@@ -62,7 +62,7 @@ impl State {
     pub(super) fn cycle(&mut self, code: Code) {
         let control = u32::from_le_bytes(*self.array(12));
         let field = |from: u32, bits: u32| control >> from & ((1 << bits) - 1);
-        let (add_zeros, tail_zeros) = (field(0, 4), field(8, 4) as usize);
+        let (add_zeros, tail_zeros) = (field(0, 4) as usize, field(8, 4) as usize);
         let decrypt = field(12, 1) == 1;
         let (add, wanted) = (field(13, 3), field(17, 7));
         let length = wanted.min(125 - add);
@@ -77,15 +77,20 @@ impl State {
         poly_key.copy_from_slice(&group[..32]);
         self.0[12..16].copy_from_slice(&new.to_le_bytes());
 
-        let mut poly = poly1305::Poly1305::new((&poly_key).into());
-        let (blocks, _) = self.0[48..48 + add_len + len].as_chunks::<16>();
+        let mut tag = None;
+        let mut lengths = [0; 16];
+        let signed = |len: usize, less: usize| (len as u64).wrapping_sub(less as u64).to_le_bytes();
+        lengths[..8].copy_from_slice(&signed(add_len, add_zeros));
+        lengths[8..].copy_from_slice(&signed(len, tail_zeros));
+        let end = 48 + add_len + len;
+        let authenticate = |data: &[u8]| authenticate(&poly_key, data.as_chunks().0, &[lengths]);
         if decrypt {
-            update(&mut poly, blocks);
+            tag = Some(authenticate(&self.0[48..end]));
         }
         // The first block of the stream was the authenticator's.
         let mut used = 64;
         let mut first = 0;
-        let mut text = &mut self.0[48 + add_len..48 + add_len + len];
+        let mut text = &mut self.0[48 + add_len..end];
         while !text.is_empty() {
             if used == GROUP_LEN {
                 first += 16;
@@ -101,17 +106,10 @@ impl State {
             text = rest;
         }
         if !decrypt {
-            let end = 48 + add_len + len;
             self.0[end - tail_zeros..end].fill(0);
-            let (blocks, _) = self.0[48..end].as_chunks::<16>();
-            update(&mut poly, blocks);
         }
-        let mut lengths = [0; 16];
-        let signed = |len: usize, less: usize| (len as u64).wrapping_sub(less as u64).to_le_bytes();
-        lengths[..8].copy_from_slice(&signed(add_len, add_zeros as usize));
-        lengths[8..].copy_from_slice(&signed(len, tail_zeros));
-        update(&mut poly, &[lengths]);
-        self.0[16..32].copy_from_slice(&poly.finalize());
+        let tag = tag.unwrap_or_else(|| authenticate(&self.0[48..end]));
+        self.0[16..32].copy_from_slice(&tag);
     }
 
     /// Puts an item (and what a block proves of its content) in, and cycles.
@@ -137,10 +135,6 @@ impl State {
         self.0[..32].copy_from_slice(&hash);
         hash
     }
-}
-
-fn update(poly: &mut poly1305::Poly1305, blocks: &[[u8; 16]]) {
-    poly.update(poly1305::Block::cast_slice_from_core(blocks));
 }
 
 /// BLAKE2b of the parts one after the other, 32 bytes.

@@ -230,6 +230,32 @@ proptest! {
         }
     }
 
+    /// Small sets, whose trees can be looked at whole; and any others, which must end in an answer.
+    #[test]
+    fn a_tree_proof_of_any_bytes_has_an_answer(
+        proof in prop::collection::vec(any::<u8>(), 0..2048),
+        count in prop_oneof![any::<u64>(), 1u64..40, Just(u64::MAX), Just(u64::MAX - 1)],
+        indices in any::<[u64; 4]>(),
+        hashes in any::<[[u8; 32]; 4]>(),
+    ) {
+        // Random bytes never fit together by chance.
+        prop_assert!(super::tree::root(&proof, count, indices, hashes).is_err());
+    }
+
+    #[test]
+    fn the_authenticator_is_the_library_s(
+        key in any::<[u8; 32]>(),
+        blocks in prop::collection::vec(any::<[u8; 16]>(), 0..20),
+        ones in any::<bool>(),
+    ) {
+        use poly1305::universal_hash::{KeyInit, UniversalHash};
+        let blocks: Vec<_> = blocks.into_iter().map(|block| if ones { [0xff; 16] } else { block }).collect();
+        let mut library = poly1305::Poly1305::new(&key.into());
+        library.update_padded(blocks.as_flattened());
+        let (most, last) = blocks.split_at(blocks.len().saturating_sub(1));
+        prop_assert_eq!(super::poly1305::authenticate(&key, most, last).to_vec(), library.finalize().to_vec());
+    }
+
     #[test]
     fn every_level_has_the_library_s_key_stream(key in any::<[u8; 32]>(), counter in any::<u32>()) {
         let expected = twin::expand(&key, 2 * GROUP_LEN, counter);

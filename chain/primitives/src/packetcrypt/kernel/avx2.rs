@@ -4,7 +4,12 @@
 use super::{Kernel, portable};
 use crate::packetcrypt::chacha::{GROUP_LEN, Stream};
 use crate::packetcrypt::program::Program;
-use crate::packetcrypt::run::{self, LANES, Lane, Lanes, Machine};
+use crate::packetcrypt::run::{self, Lane, Lanes, Machine};
+use std::arch::x86_64::{
+    __m256i, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_permutevar8x32_epi32, _mm256_slli_epi32,
+};
+use zerocopy::transmute;
 
 /// Exists only where the processor has every instruction that is used below.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +35,34 @@ impl Kernel for Avx2 {
 
     #[inline(always)]
     fn permute(self, lanes: &Lanes, of: &Lanes) -> Lanes {
-        Lanes(std::array::from_fn(|lane| lanes.0[of.0[lane] as usize % LANES]))
+        // SAFETY: the function needs the features that `detect` found, and `self` comes from nowhere else.
+        unsafe { permute(lanes, of) }
     }
 }
 
 #[target_feature(enable = "avx2")]
 fn body(kernel: Avx2, machine: &mut Machine, program: &Program, first: usize, lane: &mut Lane) {
     run::body(kernel, machine, program, first, lane);
+}
+
+/// From both halves, then what each lane wants.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn permute(lanes: &Lanes, of: &Lanes) -> Lanes {
+    let [low, high]: [__m256i; 2] = transmute!(lanes.0);
+    let of: [__m256i; 2] = transmute!(of.0);
+    let permuted = of.map(|of| {
+        let is_high = _mm256_slli_epi32::<28>(of);
+        let (low, high) =
+            (_mm256_permutevar8x32_epi32(low, of), _mm256_permutevar8x32_epi32(high, of));
+        let permuted = _mm256_blendv_ps(
+            _mm256_castsi256_ps(low),
+            _mm256_castsi256_ps(high),
+            _mm256_castsi256_ps(is_high),
+        );
+        _mm256_castps_si256(permuted)
+    });
+    Lanes(transmute!(permuted))
 }
 
 #[target_feature(enable = "avx2")]

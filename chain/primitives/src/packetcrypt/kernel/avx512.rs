@@ -2,14 +2,15 @@
 #![expect(unsafe_code, reason = "calls of code for instructions that were found at start")]
 
 use super::Kernel;
-use super::portable::CONSTANTS;
+use super::portable::{CONSTANTS, word};
 use crate::packetcrypt::chacha::{GROUP_LEN, Step, Stream};
 use crate::packetcrypt::program::Program;
-use crate::packetcrypt::run::{self, LANES, Lane, Lanes, Machine, WINDOW, lanes_of};
+use crate::packetcrypt::run::{self, LANES, Lane, Lanes, Machine, Outputs};
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_permutexvar_epi32, _mm512_rol_epi32, _mm512_set1_epi32,
-    _mm512_setr_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, _mm512_add_epi32, _mm512_mask_storeu_epi32, _mm512_permutexvar_epi32,
+    _mm512_rol_epi32, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_setzero_si512,
+    _mm512_shuffle_i32x4, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use zerocopy::transmute;
 
@@ -33,9 +34,9 @@ impl Avx512 {
         unsafe { blocks(stream, out) }
     }
 
-    pub(super) fn place(self, machine: &Machine, output: &mut [u32; WINDOW]) {
+    pub(super) fn place(self, log: &[Lanes], outputs: &[Outputs], sequence: &mut [u32]) {
         // SAFETY: the function needs the features that `detect` found, and `self` comes from nowhere else.
-        unsafe { place(machine, output) }
+        unsafe { place(log, outputs, sequence) }
     }
 }
 
@@ -73,19 +74,8 @@ fn blocks(stream: &Stream, out: &mut [u8; GROUP_LEN]) {
     input[place] = _mm512_add_epi32(input[place], lanes);
     let mut x = input;
     for _ in 0..10 {
-        for turn in [0, 1] {
-            // Four at a time hide each other's latencies.
-            let [a, b, c, d] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
-                .map(|row: [usize; 4]| row);
-            let [b, c, d] =
-                [(b, turn), (c, 2 * turn), (d, 3 * turn)].map(|(row, by)| -> [usize; 4] {
-                    std::array::from_fn(|column| row[(column + by) % 4])
-                });
-            half::<16>(&mut x, a, b, d);
-            half::<12>(&mut x, c, d, b);
-            half::<8>(&mut x, a, b, d);
-            half::<7>(&mut x, c, d, b);
-        }
+        quarters::<0>(&mut x);
+        quarters::<1>(&mut x);
     }
     for (x, input) in x.iter_mut().zip(input) {
         *x = _mm512_add_epi32(*x, input);
@@ -94,18 +84,29 @@ fn blocks(stream: &Stream, out: &mut [u8; GROUP_LEN]) {
     *out = transmute!(x);
 }
 
+/// Four quarter rounds, which hide each other's latencies: of the columns (`TURN` 0) or the diagonals (1).
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn half<const BY: i32>(
-    x: &mut [__m512i; 16],
-    to: [usize; 4],
-    from: [usize; 4],
-    turned: [usize; 4],
-) {
-    for ((to, from), turned) in to.into_iter().zip(from).zip(turned) {
-        x[to] = _mm512_add_epi32(x[to], x[from]);
-        x[turned] = _mm512_rol_epi32::<BY>(_mm512_xor_si512(x[turned], x[to]));
+fn quarters<const TURN: usize>(x: &mut [__m512i; 16]) {
+    macro_rules! half {
+        ($to:literal, $from:literal, $turned:literal, $by:literal) => {
+            half!(@ $to, $from, $turned, $by, 0);
+            half!(@ $to, $from, $turned, $by, 1);
+            half!(@ $to, $from, $turned, $by, 2);
+            half!(@ $to, $from, $turned, $by, 3);
+        };
+        (@ $to:literal, $from:literal, $turned:literal, $by:literal, $column:literal) => {
+            let (to, from, turned) = const {
+                (word($to, $column, TURN), word($from, $column, TURN), word($turned, $column, TURN))
+            };
+            x[to] = _mm512_add_epi32(x[to], x[from]);
+            x[turned] = _mm512_rol_epi32::<$by>(_mm512_xor_si512(x[turned], x[to]));
+        };
     }
+    half!(0, 1, 3, 16);
+    half!(2, 3, 1, 12);
+    half!(0, 1, 3, 8);
+    half!(2, 3, 1, 7);
 }
 
 /// Rows become columns.
@@ -144,32 +145,27 @@ fn transpose(rows: &[__m512i; 16]) -> [__m512i; 16] {
     columns
 }
 
-/// A lane's outputs lie side by side in the output: sixteen of them are turned into one vector for each lane, and
-/// added.
+/// A lane's outputs lie side by side in the sequence: sixteen of them are turned into one vector for each lane, and
+/// written.
 #[target_feature(enable = "avx512f")]
-fn place(machine: &Machine, output: &mut [u32; WINDOW]) {
-    // Neighbouring lanes add to neighbouring words, and a load that overlaps the store before it waits for that: lanes
-    // take turns between sums. What goes past the ring's end comes to its beginning.
-    let mut sums = [[0u32; WINDOW + LANES]; 4];
-    for outputs in &machine.outputs {
-        for (values, done) in outputs.of(&machine.log).chunks(LANES).zip((0u32..).step_by(LANES)) {
+fn place(log: &[Lanes], outputs: &[Outputs], sequence: &mut [u32]) {
+    for outputs in outputs {
+        for (values, done) in outputs.of(log).chunks(LANES).zip((0u32..).step_by(LANES)) {
             let mut rows = [_mm512_setzero_si512(); LANES];
             for (row, value) in rows.iter_mut().zip(values) {
                 *row = transmute!(value.0);
             }
             let columns = transpose(&rows);
-            for lane in lanes_of(outputs.mask) {
-                let at = (outputs.at.0[lane] + done) as usize % WINDOW;
-                let Some(words) = sums[lane % 4][at..].first_chunk_mut::<LANES>() else { continue };
-                let sum = _mm512_add_epi32(transmute!(*words), columns[lane]);
-                *words = transmute!(sum);
+            let some = u16::MAX >> (LANES - values.len());
+            for (lane, column) in columns.iter().enumerate() {
+                if outputs.mask >> lane & 1 == 0 {
+                    continue;
+                }
+                let at = (outputs.at.0[lane] + done) as usize;
+                let Some(places) = sequence.get_mut(at..at + values.len()) else { continue };
+                // SAFETY: the mask has a bit for each of the words of `places`, and no other.
+                unsafe { _mm512_mask_storeu_epi32(places.as_mut_ptr().cast(), some, *column) };
             }
-        }
-    }
-    for sums in sums {
-        for (at, sum) in sums.into_iter().enumerate() {
-            let word = &mut output[at % WINDOW];
-            *word = word.wrapping_add(sum);
         }
     }
 }

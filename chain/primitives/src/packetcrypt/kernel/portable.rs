@@ -47,9 +47,8 @@ fn some_blocks<const WIDTH: usize>(stream: &Stream, first: u32, out: &mut [[u8; 
     }
     let mut x = input;
     for _ in 0..10 {
-        for [a, b, c, d] in QUARTERS {
-            quarter(&mut x, a, b, c, d);
-        }
+        quarters::<WIDTH, 0>(&mut x);
+        quarters::<WIDTH, 1>(&mut x);
     }
     for (row, (x, input)) in x.iter().zip(&input).enumerate() {
         for (lane, out) in out.iter_mut().enumerate().take(WIDTH) {
@@ -62,26 +61,41 @@ fn some_blocks<const WIDTH: usize>(stream: &Stream, first: u32, out: &mut [[u8; 
 /// "expand 32-byte k".
 pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
-/// Columns, then diagonals.
-const QUARTERS: [[usize; 4]; 8] = [
-    [0, 4, 8, 12],
-    [1, 5, 9, 13],
-    [2, 6, 10, 14],
-    [3, 7, 11, 15],
-    [0, 5, 10, 15],
-    [1, 6, 11, 12],
-    [2, 7, 8, 13],
-    [3, 4, 9, 14],
-];
+/// The word of the state that a quarter round takes from a row: of a column (`turn` 0) or a diagonal (1).
+pub(super) const fn word(row: usize, column: usize, turn: usize) -> usize {
+    4 * row + (column + row * turn) % 4
+}
+
+/// Four quarter rounds, as [`word`] has them.
+#[inline(always)]
+fn quarters<const WIDTH: usize, const TURN: usize>(x: &mut [[u32; WIDTH]; 16]) {
+    macro_rules! quarter {
+        ($($column:literal)*) => {$(
+            let [a, b, c, d] = const {
+                [word(0, $column, TURN), word(1, $column, TURN), word(2, $column, TURN), word(3, $column, TURN)]
+            };
+            half::<WIDTH, 16>(x, a, b, d);
+            half::<WIDTH, 12>(x, c, d, b);
+            half::<WIDTH, 8>(x, a, b, d);
+            half::<WIDTH, 7>(x, c, d, b);
+        )*};
+    }
+    quarter!(0 1 2 3);
+}
 
 #[inline(always)]
-fn quarter<const WIDTH: usize>(x: &mut [[u32; WIDTH]; 16], a: usize, b: usize, c: usize, d: usize) {
-    let mut step = |to: usize, from: usize, turned: usize, by: u32| {
-        x[to] = std::array::from_fn(|lane| x[to][lane].wrapping_add(x[from][lane]));
-        x[turned] = std::array::from_fn(|lane| (x[turned][lane] ^ x[to][lane]).rotate_left(by));
-    };
-    step(a, b, d, 16);
-    step(c, d, b, 12);
-    step(a, b, d, 8);
-    step(c, d, b, 7);
+fn half<const WIDTH: usize, const BY: u32>(
+    x: &mut [[u32; WIDTH]; 16],
+    to: usize,
+    from: usize,
+    turned: usize,
+) {
+    let (mut sum, other) = (x[to], x[from]);
+    for (word, other) in sum.iter_mut().zip(other) {
+        *word = word.wrapping_add(other);
+    }
+    for (word, sum) in x[turned].iter_mut().zip(sum) {
+        *word = (*word ^ sum).rotate_left(BY);
+    }
+    x[to] = sum;
 }

@@ -1,4 +1,4 @@
-//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto|links`: one bench, its report as JSON.
+//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto|links|chain`: one bench, its report as JSON.
 
 #[expect(clippy::print_stdout, reason = "the report is the product")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -7,9 +7,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("engine") => benches::engine::run()?,
         Some("crypto") => benches::crypto::rivals::run()?,
         Some("links") => benches::links::run(links()?)?,
+        Some("chain") => benches::chain::run(benches::chain::ROUNDS, false)?,
         Some("veth") => benches::veth::run()?,
         other => {
-            let expected = "expected `switch`, `engine`, `veth`, `crypto` or `links`";
+            let expected = "expected `switch`, `engine`, `veth`, `crypto`, `links` or `chain`";
             return Err(format!("bench {other:?}: {expected}").into());
         }
     };

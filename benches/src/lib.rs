@@ -1,9 +1,10 @@
-//! Measurements: the switch step, the pipeline, the whole box, and the sealing of packets.
+//! Measurements: the switch step, the pipeline, the whole box, the sealing of packets, and the chain.
 //!
 //! A figure is the median over rounds in which the things that are compared take turns, so that a clock step or a
 //! neighbour on the machine hits all of them. A number without its machine is not a number: [`report::Report`] has both.
 #![deny(unsafe_code)]
 
+pub mod chain;
 pub mod crypto;
 pub mod engine;
 pub mod frames;

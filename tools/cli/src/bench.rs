@@ -25,6 +25,8 @@ enum What {
     Veth,
     /// Sealing and opening bursts of many keys, beside the usual libraries
     Crypto(CryptoArgs),
+    /// Verifying announcements and blocks of the PKT chain, beside the C library of PacketCrypt
+    Chain(ChainArgs),
     /// Many links with keys: how fast they come up, what they cost when idle, and how they fare in a flood of strangers
     Links(LinksArgs),
 }
@@ -43,6 +45,16 @@ struct LinksArgs {
     /// Then let strangers call, a million a second if the machine can, while known links come back
     #[arg(long)]
     flood: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct ChainArgs {
+    /// Neither build nor measure the library
+    #[arg(long)]
+    alone: bool,
+    /// Rounds
+    #[arg(long, default_value_t = benches::chain::ROUNDS)]
+    rounds: usize,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -65,6 +77,7 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
             benches::crypto::run(Vec::new(), rounds, Vec::new())?
         }
         What::Crypto(CryptoArgs { alone: false, .. }) => benches::crypto::rivals::run()?,
+        What::Chain(ChainArgs { alone, rounds }) => benches::chain::run(rounds, alone)?,
         What::Links(LinksArgs { vswitches, idle, noise, flood }) => {
             benches::links::run(benches::links::Options {
                 size: benches::links::Size { vswitches },

@@ -36,6 +36,7 @@ fn main() {
     let texts = texts_of_sessions(&session);
     node_messages(&session, &texts);
     routers(&texts);
+    chain();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -460,4 +461,54 @@ fn routers(texts: &[Vec<u8>]) {
     let error = [&[0; 12][..], &[0xff; 4], &[0, 0, 0, 0, 0, 0, 0, 6], &[7; 36]].concat();
     let raw = [step(0, 0, &[0; 40]), step(0, 0, &[0xff; 40]), step(1, 2, &error), poll(1)].concat();
     save("router", "raw", &[&[2], &raw[..]].concat());
+}
+
+/// Blocks, announcements, scripts and addresses of the chain's vectors.
+fn chain() {
+    let json =
+        |name| -> Value { serde_json::from_slice(&primitives::vectors::read(name).1).unwrap() };
+    let (primitives, blocks) = (json("primitives.json"), json("blocks.json"));
+    let named = |name: &str, case: &str| -> Vec<u8> {
+        let mut cases = blocks["cases"].as_array().unwrap().iter();
+        let found = cases
+            .find(|row| row["name"] == name && row["case"].as_str().unwrap().starts_with(case));
+        hex(found.unwrap()["block"].as_str().unwrap())
+    };
+    let count1 = named("count1", "valid");
+    for (name, block) in [
+        ("block", count1.clone()),
+        ("block-signed", named("signed", "signature list")),
+        ("block-content", named("v1_content", "content length 77, content")),
+        ("block-end-with-length", named("count700", "end marker with")),
+    ] {
+        save("chain_formats", name, &block);
+    }
+    let chain = json("chain.json");
+    for (index, row) in chain["rows"].as_array().unwrap().iter().skip(1).take(2).enumerate() {
+        save("chain_formats", &format!("transactions-{index}"), &hex(row[3].as_str().unwrap()));
+        save("chain_formats", &format!("header-{index}"), &hex(row[2].as_str().unwrap()));
+    }
+    for (index, script) in rows(&primitives["votes"], 12, "script").iter().enumerate() {
+        save("chain_formats", &format!("script-{index:02}"), script);
+    }
+    for (index, row) in primitives["address_text"].as_array().unwrap().iter().enumerate() {
+        save(
+            "chain_formats",
+            &format!("address-{index:02}"),
+            row["text"].as_str().unwrap().as_bytes(),
+        );
+    }
+    save("chain_formats", "amount", b"4166.000000000931322574615478515625");
+    save("packetcrypt", "block", &count1);
+    let announcements = json("anns_v1.json");
+    for (index, row) in announcements["cases"].as_array().unwrap().iter().take(2).enumerate() {
+        let mut parent = hex(row["parent_hash"].as_str().unwrap());
+        parent.reverse();
+        let bytes = [parent, hex(row["ann"].as_str().unwrap())].concat();
+        save("packetcrypt", &format!("announcement-{index}"), &bytes);
+    }
+    let real = json("real.json");
+    let v0 = hex(real["v0_blocks"][0]["rebuilt_block"].as_str().unwrap());
+    // Header, record head and nonce are before the first announcement.
+    save("packetcrypt", "announcement-v0", &[&[0; 32], &v0[88..88 + 1024]].concat());
 }

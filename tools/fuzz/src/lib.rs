@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod burst;
+mod chain_formats;
 mod control;
 mod handshake;
 mod input;
 mod node_messages;
 mod noise_session;
+mod packetcrypt;
 mod protocol;
 mod rig;
 mod router;
@@ -18,10 +20,12 @@ mod spec;
 mod wire_formats;
 
 pub use burst::burst;
+pub use chain_formats::chain_formats;
 pub use control::control;
 pub use handshake::handshake;
 pub use node_messages::node_messages;
 pub use noise_session::noise_session;
+pub use packetcrypt::packetcrypt;
 pub use protocol::protocol;
 pub use router::router;
 pub use session::session;
@@ -34,10 +38,12 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("burst", burst),
+    ("chain_formats", chain_formats),
     ("control", control),
     ("handshake", handshake),
     ("noise_session", noise_session),
     ("node_messages", node_messages),
+    ("packetcrypt", packetcrypt),
     ("protocol", protocol),
     ("router", router),
     ("session", session),

@@ -1,4 +1,4 @@
-//! For any processor; also the body of what is compiled for wider vectors.
+//! For any processor.
 
 use super::Kernel;
 use crate::packetcrypt::chacha::{GROUP_LEN, Step, Stream};
@@ -19,13 +19,9 @@ impl Kernel for Portable {
     }
 }
 
+/// Sixteen blocks, four at a time.
 pub(super) fn blocks(stream: &Stream, out: &mut [u8; GROUP_LEN]) {
-    blocks_of::<4>(stream, out);
-}
-
-/// Sixteen blocks, `WIDTH` of them at once.
-#[inline(always)]
-pub(super) fn blocks_of<const WIDTH: usize>(stream: &Stream, out: &mut [u8; GROUP_LEN]) {
+    const WIDTH: usize = 4;
     let (blocks, _) = out.as_chunks_mut::<64>();
     for (number, out) in (0u32..).step_by(WIDTH).zip(blocks.chunks_exact_mut(WIDTH)) {
         some_blocks::<WIDTH>(stream, number, out);

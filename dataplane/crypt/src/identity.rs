@@ -2,8 +2,8 @@
 //!
 //! Source: CJDNS-WIRE.md §7.1 (keys and addresses), §6.4 (signatures).
 
+use crate::x25519;
 use curve25519_dalek::edwards::EdwardsPoint;
-use curve25519_dalek::montgomery::MontgomeryPoint;
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
@@ -13,7 +13,6 @@ use sha2::Sha512;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
-use subtle::ConstantTimeEq;
 use wire::key::PublicKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -52,19 +51,18 @@ impl SecretKey {
         Self(bytes)
     }
 
-    /// The public half. Cost: some 15 µs.
+    /// The public half. Cost: some 8 µs.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey(MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
+        PublicKey(x25519::public(&self.0))
     }
 
     /// X25519 with a public key. `None`: the result is zero, whatever the private key is, so that it is no secret.
     ///
-    /// Cost: some 50 µs.
+    /// Cost: some 25 µs.
     #[must_use]
     pub fn agree(&self, public: &PublicKey) -> Option<Zeroizing<[u8; 32]>> {
-        let shared = Zeroizing::new(MontgomeryPoint(public.0).mul_clamped(self.0).to_bytes());
-        (!bool::from(shared.ct_eq(&[0; 32]))).then_some(shared)
+        x25519::agree(&self.0, &public.0)
     }
 
     /// 64 hexadecimal digits, as in configurations.

@@ -14,3 +14,4 @@ pub mod replay;
 mod secretbox;
 #[cfg(any(test, feature = "test_rng"))]
 pub mod test_rng;
+mod x25519;

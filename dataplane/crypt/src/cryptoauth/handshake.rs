@@ -32,7 +32,7 @@ const PROTECTED_NS: u64 = SECOND_NS;
 /// A hello came from a peer that had no session: it sends nothing on an old one. So a hello is a recording if the session
 /// is heard this long after it; what was on its way has come by then.
 const DISPROVED_NS: u64 = 3 * SECOND_NS;
-/// The lower key's precedence when hellos cross lasts so long. A peer that still greets us then does not take our hello,
+/// The lower key's precedence when hellos or their answers cross lasts so long. A peer that still greets us then does not take our hello,
 /// for want of a login for example, and ours would be repeated for ever.
 const CROSSING_NS: u64 = 5 * SECOND_NS;
 /// Between hellos that are sent beside a session that works.
@@ -100,8 +100,8 @@ struct Dialled {
     since: u64,
     temporary: SecretKey,
     public: PublicKey,
-    /// What the temporary key and the peer's permanent one agree on.
-    shared: Key,
+    /// What the temporary key and the peer's permanent one agree on; made when a key comes, since many hellos cross.
+    shared: Option<Key>,
     /// Keys that were taken for it: none is taken twice, because that would number packets anew under an old key.
     taken: ArrayVec<PublicKey, KEYS_MAX>,
 }
@@ -260,8 +260,7 @@ impl Handshake {
     fn hello(&mut self, now: u64, rng: &mut dyn CryptoRng, payload: &[u8]) -> Vec<u8> {
         self.hello_sent = now;
         let stage = if self.dialled.is_some() { Stage::RepeatHello } else { Stage::Hello };
-        let peer = self.peer;
-        let dialled = self.dialled.get_or_insert_with(|| Dialled::new(now, rng, &peer));
+        let dialled = self.dialled.get_or_insert_with(|| Dialled::new(now, rng));
         let credential = self.credential.as_ref();
         let key = box_key(&self.permanent, credential.map(Credential::password_hash));
         let temporary = &dialled.public;
@@ -285,10 +284,14 @@ impl Handshake {
         if packet.sender != self.peer {
             return Err(Refusal::WrongKey);
         }
+        if !packet.stage.is_hello() && self.has_given_way(now) {
+            return Err(Refusal::StrayKey);
+        }
         let password_hash = authorized.user().map(crate::credential::User::password_hash);
-        let shared = match (packet.stage.is_hello(), &self.dialled) {
+        let peer = self.peer;
+        let shared = match (packet.stage.is_hello(), &mut self.dialled) {
             (true, _) => &self.permanent,
-            (false, Some(dialled)) => &dialled.shared,
+            (false, Some(dialled)) => dialled.shared_with(&peer),
             (false, None) if self.current.is_some() => return Err(Refusal::KeyOnEstablished),
             (false, None) => return Err(Refusal::StrayKey),
         };
@@ -389,6 +392,17 @@ impl Handshake {
             dialled.taken.is_empty() && now.saturating_sub(dialled.since) < CROSSING_NS
         };
         self.candidate.is_none() && self.dialled.as_ref().is_some_and(waits)
+    }
+
+    /// Hellos crossed, both were answered, and the peer, whose key is lower, is the initiator: were its answer taken, too,
+    /// each side would have the keys of its own hello, and neither those of the other.
+    fn has_given_way(&self, now: u64) -> bool {
+        let answered = self.candidate.as_ref().is_some_and(|candidate| {
+            candidate.is_answer()
+                && candidate.protected
+                && now.saturating_sub(candidate.since) < CROSSING_NS
+        });
+        self.own > self.peer && answered
     }
 
     /// The session was heard late enough after a hello that came at `since`, and not so long ago that it may have ended.
@@ -501,12 +515,15 @@ impl Handshake {
 }
 
 impl Dialled {
-    fn new(now: u64, rng: &mut dyn CryptoRng, peer: &PublicKey) -> Self {
+    fn new(now: u64, rng: &mut dyn CryptoRng) -> Self {
         let temporary = SecretKey::random(rng);
         let public = temporary.public();
+        Self { since: now, temporary, public, shared: None, taken: ArrayVec::new() }
+    }
+
+    fn shared_with(&mut self, peer: &PublicKey) -> &Key {
         // The peer's key is no point of small order: `Handshake::new` agreed with it on something.
-        let shared = temporary.agree(peer).unwrap_or_default();
-        Self { since: now, temporary, public, shared, taken: ArrayVec::new() }
+        self.shared.get_or_insert_with(|| self.temporary.agree(peer).unwrap_or_default())
     }
 }
 

@@ -177,6 +177,22 @@ fn a_peer_that_takes_no_hello_of_ours_is_answered_in_the_end() {
 }
 
 #[test]
+fn of_crossing_answers_the_one_to_the_lower_key_counts() {
+    let mut pair = Pair::new();
+    // Nobody heard it for longer than the lower key has precedence.
+    pair.low_sends(b"lost");
+    pair.now += 6 * SECOND;
+    let (hello_of_low, hello_of_high) = (pair.low_sends(b"a"), pair.high_sends(b"b"));
+    pair.low_receives(&hello_of_high).unwrap();
+    pair.high_receives(&hello_of_low).unwrap();
+    let (key_of_low, key_of_high) = (pair.low_sends(b"c"), pair.high_sends(b"d"));
+    assert_eq!((number(&key_of_low), number(&key_of_high)), (2, 2));
+    assert_eq!(pair.high_receives(&key_of_low), Err(Refusal::StrayKey));
+    assert_eq!(pair.low_receives(&key_of_high).unwrap(), b"d");
+    pair.works();
+}
+
+#[test]
 fn recordings_disturb_nothing() {
     let mut pair = Pair::new();
     let mut recorded = pair.establish();

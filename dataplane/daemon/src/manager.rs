@@ -504,7 +504,7 @@ impl Manager {
 
     /// The observed state of links.
     pub(crate) fn links(&self) -> Vec<LinkStatus> {
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner).links.clone()
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).link_statuses()
     }
 
     /// What the routers of vswitches are up to.

@@ -2,6 +2,7 @@
 //! has the handshakes of links.
 
 mod cables;
+mod observed;
 mod outbox;
 mod routers;
 mod rules;
@@ -13,15 +14,15 @@ use crate::worker::{FromSlow, FromWorker, ToSlow};
 use crypt::noise::Tai64n;
 use dataplane_api::counters::{Bank as _, Layout, VifCounter};
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::status::{LinkStatus, RouterStatus, SlowPathStatus};
 use dataplane_api::{
     DropReason, Handshake, LinkAddress, MacAddress, Nanos, Role, VifId, VswitchId,
 };
 use engine::slow_path::{Answer, PingId, Punted, Responder, deliver};
 use engine::{Punt, PuntKind, SessionNews, Stranger, Via};
 use io::{Depot, Frame, Pool};
-use node::links::{Command, LinkState, Links, Moment, Traffic};
-use outbox::Outbox;
+use node::links::{Command, Links, Moment, Traffic};
+pub(crate) use observed::Observed;
+use outbox::{Outbox, Rest};
 use rand_core::UnwrapErr;
 use routers::Routers;
 use std::collections::HashMap;
@@ -41,8 +42,12 @@ use zerocopy::FromBytes as _;
 
 /// Longest sleep: pings expire, links are looked at and news is found with this grain.
 const SLEEP: Duration = Duration::from_millis(5);
+/// Sleep while rings are full or frames are wanted, which nobody wakes this thread for.
+const BLOCKED: Duration = Duration::from_micros(200);
 /// Longest time that a ping may be waited for.
 const PING_TIMEOUT_MAX: Nanos = 60_000_000_000;
+/// Links that are greeted in one round: some 0.5 ms of public-key work.
+const GREETINGS: usize = 16;
 /// Between two looks at the links for the status.
 const STATUS_INTERVAL: Nanos = 250_000_000;
 
@@ -90,14 +95,6 @@ pub(crate) struct Newcomer {
 pub(crate) enum Report {
     Ping { client: u64, result: PingResult },
     Neighbour(NeighbourChange),
-}
-
-/// What others may look at.
-#[derive(Debug, Default)]
-pub(crate) struct Observed {
-    pub(crate) status: SlowPathStatus,
-    pub(crate) links: Vec<LinkStatus>,
-    pub(crate) routers: Vec<RouterStatus>,
 }
 
 /// The thread's state.
@@ -214,8 +211,10 @@ impl SlowPath {
                 continue;
             }
             self.sleeper.prepare();
-            if self.outbox.is_idle() {
-                thread::park_timeout(SLEEP);
+            match self.outbox.rest() {
+                Rest::None => {}
+                Rest::UntilThereIsRoom => thread::park_timeout(BLOCKED),
+                Rest::UntilThereIsWork => thread::park_timeout(SLEEP),
             }
             self.sleeper.awake();
         }
@@ -230,7 +229,10 @@ impl SlowPath {
 
     fn tend(&mut self) {
         let Self { links, random, counters, handshake_clock, .. } = self;
-        links.tick(&mut moment(*handshake_clock, random), |vif| Traffic {
+        let mut moment = moment(*handshake_clock, random);
+        // Who called first is among the waiting, and needs no greeting.
+        links.greet(&mut moment, if self.outbox.has_punts() { 1 } else { GREETINGS });
+        links.tick(&mut moment, |vif| Traffic {
             opened: counters.vif(vif, VifCounter::Opened),
             sent: counters.vif(vif, VifCounter::TxPackets),
         });
@@ -508,39 +510,14 @@ impl SlowPath {
         if now < self.observe_at {
             return;
         }
-        let mut up = 0;
-        let links: Vec<LinkStatus> = self
-            .links
-            .states(now)
-            .map(|link| {
-                up += usize::from(link.up);
-                link_status(link)
-            })
-            .collect();
-        let mut status = self.responder.status();
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        status.links = (count(up), count(links.len()));
-        let routers = self.routers.statuses().collect();
-        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) =
-            Observed { status, links, routers };
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).fill(
+            self.responder.status(),
+            self.links.states(now),
+            self.routers.statuses(),
+        );
         // A box with many links shows them less often: a twentieth of the time at most.
         let took = clock::now().saturating_sub(now);
         self.observe_at = now + STATUS_INTERVAL.max(20 * took);
-    }
-}
-
-fn link_status(link: LinkState) -> LinkStatus {
-    LinkStatus {
-        vif: link.vif,
-        key: link.key.to_string(),
-        user: link.user,
-        learned: link.learned,
-        kind: link.kind.map_or("", node::links::Kind::name).to_owned(),
-        state: link.state.to_owned(),
-        version: link.version,
-        rtt_ns: link.rtt,
-        heard_ns: link.silent,
-        sessions: link.sessions,
     }
 }
 

@@ -31,7 +31,7 @@ use dataplane_api::{DropReason, Handshake, LinkAddress, Nanos, Role, Secret, Vif
 use link::Link;
 use rand_core::CryptoRng;
 use session::{CALLING, Received, Session, refused};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use wire::key::PublicKey;
 
@@ -232,6 +232,8 @@ pub struct Links {
     beacons: beacons::Beacons,
     supervision: supervision::Supervision,
     commands: Vec<Command>,
+    /// New links, in the order in which they are greeted.
+    new: VecDeque<(VifId, u8)>,
     /// Links that were greeted, by when they are greeted again.
     again: BTreeSet<(Nanos, VifId)>,
     /// Vswitches of which a link came up, went, or told its version.
@@ -276,6 +278,7 @@ impl Links {
             beacons: beacons::Beacons::default(),
             supervision: supervision::Supervision::new(seed),
             commands: Vec::new(),
+            new: VecDeque::new(),
             again: BTreeSet::new(),
             changed: BTreeSet::new(),
         }
@@ -286,8 +289,8 @@ impl Links {
         self.commands.drain(..)
     }
 
-    /// The vswitches and links that there are now. A link that is the same keeps its session; a new one is called at
-    /// once, and a caller that has become one is answered.
+    /// The vswitches and links that there are now. A link that is the same keeps its session; a caller that has become one
+    /// is answered, and other new ones are greeted in turn by [`Self::greet`], unless they call first.
     pub fn configure(
         &mut self,
         moment: &mut Moment<'_>,
@@ -321,13 +324,14 @@ impl Links {
             let node = self.nodes.get(&config.vswitch);
             let identity = node.and_then(|node| node.identity.clone());
             let mut link = Link::new(config, identity, moment.now);
-            let mut first = None;
             if let Some(caller) = caller.filter(|caller| caller.address == link.config.address) {
                 link.session = Some(caller.session);
-                first = caller.received;
+                if let Some(received) = caller.received {
+                    link.take(moment, received, &mut self.supervision, &mut self.commands);
+                    self.again.extend(AGAIN.map(|after| (moment.now + after, vif)));
+                }
             }
-            link.greet(moment, first, &mut self.supervision, &mut self.commands);
-            self.again.extend(AGAIN.map(|after| (moment.now + after, vif)));
+            self.new.push_back((vif, link.config.epoch));
             self.links[at] = Some(Box::new(link));
         }
         for link in before.into_iter().flatten() {
@@ -512,6 +516,22 @@ impl Links {
             self.commands.push(Command::Read { vif, epoch });
         }
         is_ours
+    }
+
+    /// Calls new links, at most `limit` of them: a whole box of hellos at once would cross those of its neighbours, and each
+    /// crossing costs a handshake more.
+    pub fn greet(&mut self, moment: &mut Moment<'_>, limit: usize) {
+        let mut greeted = 0;
+        while greeted < limit
+            && let Some((vif, epoch)) = self.new.pop_front()
+        {
+            let link = self.links.get_mut(vif.index()).and_then(Option::as_mut);
+            let link = link.filter(|link| link.config.epoch == epoch && link.is_untouched());
+            let Some(link) = link else { continue };
+            link.ping(moment, &mut self.supervision, &mut self.commands);
+            self.again.extend(AGAIN.map(|after| (moment.now + after, vif)));
+            greeted += 1;
+        }
     }
 
     /// What is due: pings, hellos, beacons, what has been silent for too long. To be called every few milliseconds; each

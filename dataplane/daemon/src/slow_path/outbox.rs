@@ -27,6 +27,17 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Outgoing>,
 }
 
+/// What the thread that has an [`Outbox`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There is work.
+    None,
+    /// Room in a ring, or frames.
+    UntilThereIsRoom,
+    /// A worker, or time.
+    UntilThereIsWork,
+}
+
 impl Outbox {
     pub(super) fn new(
         workers: Vec<ToSlow>,
@@ -50,9 +61,21 @@ impl Outbox {
         items
     }
 
-    /// Whether nothing waits, here or from the workers.
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.workers.iter().all(|worker| worker.punts.is_empty())
+    /// Whether a worker has something for this thread.
+    pub(super) fn has_punts(&self) -> bool {
+        self.workers.iter().any(|worker| !worker.punts.is_empty())
+    }
+
+    /// How long the thread may rest when it could do nothing.
+    pub(super) fn rest(&self) -> Rest {
+        let punts = || self.workers.iter().filter(|worker| !worker.punts.is_empty());
+        if punts().any(|worker| worker.injects.room() > 0) {
+            Rest::None
+        } else if self.waiting.is_empty() && punts().next().is_none() {
+            Rest::UntilThereIsWork
+        } else {
+            Rest::UntilThereIsRoom
+        }
     }
 
     /// Whether what is sent now may be dropped.

@@ -16,6 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::key::PublicKey;
 
+/// Polls rest for so many times as long as the last ones took: a router with thousands of neighbours that come up must not
+/// look at all of them for each.
+const REST: Nanos = 4;
+
 /// What a router was made for; another is another router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Made {
@@ -36,6 +40,9 @@ pub(crate) struct Routers {
     entries: BTreeMap<VswitchId, Entry>,
     /// When each wants to be polled.
     due: BTreeSet<(Nanos, VswitchId)>,
+    /// Those whose links are not what they were.
+    changed: BTreeSet<VswitchId>,
+    rest_until: Nanos,
     edition: Option<u64>,
     identities: Option<Arc<crate::keys::Identities>>,
     cables: Cables,
@@ -105,7 +112,8 @@ impl Routers {
         true
     }
 
-    /// Polls the routers that are due, and those of `changed` vswitches, whose links are not what they were.
+    /// Polls the routers that are due, and those of `changed` vswitches, whose links are not what they were, once they had
+    /// their rest.
     pub(super) fn poll(
         &mut self,
         rng: &mut dyn CryptoRng,
@@ -115,7 +123,11 @@ impl Routers {
         out: &mut Vec<Sent>,
     ) {
         let now = clock::now();
-        let mut due = changed;
+        self.changed.extend(changed);
+        if now < self.rest_until {
+            return;
+        }
+        let mut due = std::mem::take(&mut self.changed);
         while let Some((at, vswitch)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, vswitch));
             due.insert(vswitch);
@@ -137,6 +149,8 @@ impl Routers {
             responder.set_supernode(vswitch, supernode);
             self.take(vswitch, before, output, out);
         }
+        let ended = clock::now();
+        self.rest_until = ended + REST * ended.saturating_sub(now);
     }
 
     /// What each is up to.

@@ -140,11 +140,10 @@ impl Links {
 
     /// Neighbours of a vswitch that beacons made, and those about to be.
     fn met(&self, vswitch: VswitchId) -> usize {
-        let by_beacon = |link: &super::Link| {
-            link.config.vswitch == vswitch && link.config.learned && link.config.user.is_none()
-        };
         let own = (vswitch, PublicKey([0; 32]))..=(vswitch, PublicKey([0xff; 32]));
-        self.links.iter().flatten().filter(|link| by_beacon(link)).count()
-            + self.callers.range(own).count()
+        let links = self.by_key.range(own.clone());
+        let links = links.filter_map(|(_, vif)| self.links.get(vif.index())?.as_deref());
+        let by_beacon = |link: &&super::Link| link.config.learned && link.config.user.is_none();
+        links.filter(by_beacon).count() + self.callers.range(own).count()
     }
 }

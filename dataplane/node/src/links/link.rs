@@ -22,7 +22,8 @@ const HANDSHAKE_BURST: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) config: LinkConfig,
-    /// `None`: the vswitch's key is not here.
+    /// `None`: nothing was sent or received yet, or the vswitch's key is not here. It costs a Diffie-Hellman, which those
+    /// of a whole box would pay at once.
     pub(super) session: Option<Session>,
     identity: Option<Arc<Identity>>,
     limiter: Limiter,
@@ -82,7 +83,7 @@ pub struct LinkState {
 
 impl Link {
     pub(super) fn new(config: LinkConfig, identity: Option<Arc<Identity>>, now: Nanos) -> Self {
-        let mut link = Self {
+        Self {
             config,
             session: None,
             identity,
@@ -96,10 +97,20 @@ impl Link {
             current: None,
             sessions: 0,
             is_up: false,
-        };
-        let kind = link.config.handshake.into();
-        link.session = link.identity.clone().and_then(|identity| link.new_session(&identity, kind));
-        link
+        }
+    }
+
+    /// Its session, made when it is wanted first.
+    fn session(&mut self) -> Option<(&mut Session, &Identity)> {
+        let identity = self.identity.as_deref()?;
+        if self.session.is_none() {
+            self.session = self.new_session(identity, self.config.handshake.into());
+        }
+        Some((self.session.as_mut()?, identity))
+    }
+
+    fn kind(&self) -> Kind {
+        self.session.as_ref().map_or_else(|| self.config.handshake.into(), Session::kind)
     }
 
     fn new_session(&self, identity: &Identity, kind: Kind) -> Option<Session> {
@@ -134,28 +145,19 @@ impl Link {
     }
 
     pub(super) fn log_in_with(&mut self, credential: Credential) {
-        if let Some(session) = &mut self.session {
+        if let Some((session, _)) = self.session() {
             session.log_in_with(Some(credential));
         }
+    }
+
+    /// Whether nothing was sent or received yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.pinged.is_none() && self.session.as_ref().is_none_or(Session::is_untouched)
     }
 
     /// Whether the peer is there: it said something not long ago.
     pub(super) fn is_alive(&self, now: Nanos) -> bool {
         self.met && now.saturating_sub(self.heard) < UNRESPONSIVE
-    }
-
-    /// Calls the peer, or answers it where it called first.
-    pub(super) fn greet(
-        &mut self,
-        moment: &mut Moment<'_>,
-        first: Option<Received>,
-        supervision: &mut Supervision,
-        commands: &mut Vec<Command>,
-    ) {
-        match first {
-            Some(received) => self.take(moment, received, supervision, commands),
-            None => self.ping(moment, supervision, commands),
-        }
     }
 
     /// Whether the peer may have another handshake packet opened.
@@ -177,8 +179,8 @@ impl Link {
         commands: &mut Vec<Command>,
     ) -> Result<(), DropReason> {
         let identity = self.identity.clone().ok_or(DropReason::Handshake)?;
-        let session = self.session.as_mut().ok_or(DropReason::Handshake)?;
         let kind = Kind::of(packet);
+        let (session, _) = self.session().ok_or(DropReason::Handshake)?;
         let received = if session.kind() == kind {
             session.receive(node, &identity, moment, packet)?
         } else if self.is_alive(moment.now) {
@@ -197,7 +199,7 @@ impl Link {
     }
 
     /// Does what a handshake packet asks for.
-    fn take(
+    pub(super) fn take(
         &mut self,
         moment: &mut Moment<'_>,
         received: Received,
@@ -259,7 +261,7 @@ impl Link {
         commands: &mut Vec<Command>,
     ) {
         let ping = supervision.ping(moment.now, &self.config);
-        if let (Some(session), Some(identity)) = (&mut self.session, &self.identity) {
+        if let Some((session, identity)) = self.session() {
             let out = session.send(identity, moment, &ping);
             self.pinged = Some(moment.now);
             self.send(out, ping, commands);
@@ -346,7 +348,9 @@ impl Link {
         // A peer that is gone is asked seldom.
         let interval = if silent >= UNRESPONSIVE && self.met { SLOW_CYCLE } else { LAZY };
         let pinged = self.pinged.map_or(Nanos::MAX, |pinged| now.saturating_sub(pinged));
-        if silent >= LAZY && pinged >= interval || self.version() == 0 && pinged >= LAZY {
+        let asks = silent >= LAZY && pinged >= interval || self.version() == 0 && pinged >= LAZY;
+        // Who was not greeted yet has a turn of its own.
+        if asks && !self.is_untouched() {
             self.ping(moment, supervision, commands);
         }
     }
@@ -355,6 +359,7 @@ impl Link {
         let silent = self.met.then(|| now.saturating_sub(self.heard));
         let incompatible = (1..PROTOCOL_VERSION_MIN).contains(&self.version());
         let state = match &self.session {
+            None if self.identity.is_some() => "INIT",
             None => "NO_KEY",
             Some(_) if incompatible => "INCOMPATIBLE",
             Some(_) if silent.is_some_and(|silent| silent >= UNRESPONSIVE) => "UNRESPONSIVE",
@@ -365,7 +370,7 @@ impl Link {
             key: self.config.key,
             user: self.config.user.clone(),
             learned: self.config.learned,
-            kind: self.session.as_ref().map(Session::kind),
+            kind: self.identity.as_ref().map(|_| self.kind()),
             state,
             up: state == "ESTABLISHED",
             version: self.version(),

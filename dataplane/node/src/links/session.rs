@@ -133,6 +133,14 @@ impl Session {
         }
     }
 
+    /// Whether nothing was sent or received yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        match self {
+            Self::CryptoAuth(handshake) => handshake.state() == cryptoauth::State::Init,
+            Self::Noise(peer) => peer.state() == noise::State::Init,
+        }
+    }
+
     /// As cjdroute names it. Source: CJDNS-INTEROP.md §4.2.
     pub(super) fn state(&self) -> &'static str {
         match self {

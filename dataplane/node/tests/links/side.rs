@@ -191,7 +191,10 @@ impl Side {
     pub(crate) fn step(&mut self, by: Nanos) {
         self.now += by;
         let traffic = Traffic { opened: self.opened, sent: self.sent_count };
-        self.with(|links, moment| links.tick(moment, |_| traffic));
+        self.with(|links, moment| {
+            links.greet(moment, 1);
+            links.tick(moment, |_| traffic);
+        });
         self.carry_out();
     }
 

@@ -34,6 +34,7 @@ impl Pipeline {
             punts_per_second: 0,
             punt_burst: 0,
             strangers_per_second: 0,
+            seed: 0,
         };
         Ok(Self {
             engine: Engine::new(WorkerId(0), config, vec![0; layout.len()]),

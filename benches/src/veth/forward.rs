@@ -196,6 +196,7 @@ impl<'a, 'm> Switching<'a, 'm> {
             punts_per_second: 0,
             punt_burst: 0,
             strangers_per_second: 0,
+            seed: 0,
         };
         let slots: Vec<AtomicU64> = (0..layout.len()).map(|_| AtomicU64::new(0)).collect();
         Self {

@@ -1,7 +1,7 @@
 //! Where a neighbour is.
 
 use crate::{MacAddress, PortId};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Port, VLAN and both addresses of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,26 @@ impl LinkAddress {
     pub fn vlan(&self) -> Option<u16> {
         match self {
             Self::Ethernet { vlan, .. } | Self::Udp { vlan, .. } => *vlan,
+        }
+    }
+
+    /// What one sender can hardly have many of: a MAC address, an IPv4 address, the /48 of an IPv6 one.
+    #[must_use]
+    pub fn source(&self) -> u64 {
+        match self {
+            Self::Ethernet { port, vlan, peer, .. } => {
+                let [a, b, c, d, e, f] = peer.0;
+                let at = u64::from(port.0) << 12 ^ u64::from(vlan.unwrap_or(0));
+                u64::from_be_bytes([0, 0, a, b, c, d, e, f]) ^ at << 48
+            }
+            Self::Udp { peer: SocketAddr::V4(peer), .. } => peer.ip().to_bits().into(),
+            Self::Udp { peer: SocketAddr::V6(peer), .. } => match peer.ip().to_canonical() {
+                IpAddr::V4(ip) => ip.to_bits().into(),
+                IpAddr::V6(ip) => {
+                    let [a, b, c, ..] = ip.segments();
+                    1 << 63 | u64::from(a) << 32 | u64::from(b) << 16 | u64::from(c)
+                }
+            },
         }
     }
 }

@@ -187,6 +187,7 @@ fn engine_config(plan: &Plan) -> EngineConfig {
         punts_per_second: plan.limits.punts_per_second,
         punt_burst: plan.limits.punt_burst,
         strangers_per_second: plan.limits.strangers_per_second,
+        seed: crate::dataplane::seed(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::queue::Queues;
 use crate::rules::{NO_SLOT, Rules};
 use crate::schedule::Room;
 use crate::sessions::{SessionChange, SessionChangeKind, Sessions};
+use crate::strangers::Strangers;
 use crate::tap::Tap;
 use crypt::aead::Aead;
 use dataplane_api::counters::{Bank, Layout, WorkerCounter};
@@ -43,6 +44,8 @@ pub struct EngineConfig {
     pub punt_burst: u32,
     /// Handshakes from strangers, and beacons, that go to the slow path each second.
     pub strangers_per_second: u32,
+    /// Unpredictable to the network: which strangers share a bucket.
+    pub seed: u64,
 }
 
 /// What every step of one call needs.
@@ -67,9 +70,7 @@ pub struct Engine<F, B> {
     punts: Option<Limit>,
     /// By ingress vif.
     limiters: Box<[PuntLimiters]>,
-    strangers: Option<Limit>,
-    /// Of strangers' packets.
-    stranger_limiter: Limiter,
+    strangers: Strangers,
     sessions: Sessions,
     pacing: Pacing<F>,
     aead: Aead,
@@ -126,9 +127,6 @@ struct Scratch {
     sealed: SealedBurst,
 }
 
-/// Strangers may come in bursts of a tenth of a second's worth.
-const STRANGER_BURSTS: u32 = 10;
-
 impl<F: Packet, B: Bank> Engine<F, B> {
     /// An engine that counts into `bank`, which has the layout of `config`.
     #[must_use]
@@ -141,6 +139,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             punts_per_second,
             punt_burst,
             strangers_per_second,
+            seed,
         } = config;
         let room = Room {
             frames: queue_frames,
@@ -157,8 +156,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             late: 0,
             punts: Limit::new(punts_per_second, punt_burst),
             limiters: vec![PuntLimiters::default(); layout.vifs].into_boxed_slice(),
-            strangers: Limit::new(strangers_per_second, strangers_per_second / STRANGER_BURSTS),
-            stranger_limiter: Limiter::default(),
+            strangers: Strangers::new(strangers_per_second, seed),
             sessions: Sessions::new(layout.vifs),
             pacing: Pacing::new(layout.vifs),
             aead: Aead::detect(),

@@ -31,6 +31,7 @@ mod seal;
 mod sessions;
 pub mod slow_path;
 mod spec_error;
+mod strangers;
 pub mod switch;
 mod tap;
 

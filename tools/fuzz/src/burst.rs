@@ -68,6 +68,7 @@ pub fn burst(input: &[u8]) {
         punts_per_second: 1000,
         punt_burst: 4,
         strangers_per_second: 0,
+        seed: 0,
     };
     let mut bench = Bench {
         engine: Engine::new(WorkerId(0), config, vec![0; LAYOUT.len()]),

@@ -90,6 +90,7 @@ fn new_engine(ports: usize) -> Engine<HeapPacket, Vec<u64>> {
         punts_per_second: 1_000_000,
         punt_burst: 1000,
         strangers_per_second: 0,
+        seed: 0,
     };
     Engine::new(WorkerId(0), config, vec![0; layout.len()])
 }

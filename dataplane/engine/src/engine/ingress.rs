@@ -283,11 +283,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let reason = match classify::caller(call.rules, port, frame.bytes()) {
             None => reason,
-            Some(_)
-                if self
-                    .strangers
-                    .is_none_or(|limit| !self.stranger_limiter.conforms(limit, call.now)) =>
-            {
+            Some(caller) if !self.strangers.admits(call.now, &caller.from) => {
                 DropReason::HandshakeLimited
             }
             Some(caller) => {

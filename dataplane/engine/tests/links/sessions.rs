@@ -280,6 +280,7 @@ fn handed_off_frames_are_opened_by_the_owner_with_its_keys() {
         punts_per_second: 1,
         punt_burst: 1,
         strangers_per_second: 0,
+        seed: 0,
     };
     let bank = vec![0; rig.layout.len()];
     let mut other = dataplane_engine::Engine::new(dataplane_api::WorkerId(1), config, bank);

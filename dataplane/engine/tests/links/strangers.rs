@@ -30,7 +30,16 @@ fn rig(strangers_per_second: u32) -> Rig {
 }
 
 fn ethernet_frame(to: MacAddress, vlan: Option<u16>, packet: &[u8]) -> Vec<u8> {
-    let (destination, source) = (to.0, STRANGER.0);
+    ethernet_frame_of(STRANGER, to, vlan, packet)
+}
+
+fn ethernet_frame_of(
+    from: MacAddress,
+    to: MacAddress,
+    vlan: Option<u16>,
+    packet: &[u8],
+) -> Vec<u8> {
+    let (destination, source) = (to.0, from.0);
     let header = ethernet::Header { destination, source, vlan, ethertype: 0xfc00 };
     let mut frame = vec![0; header.len()];
     assert!(header.write(&mut frame));
@@ -139,10 +148,13 @@ fn nobody_else_is_heard_and_each_drop_has_its_name() {
 #[test]
 fn strangers_wait_for_their_turn_and_keep_nobody_elses() {
     let mut rig = rig(100);
-    let frames: Vec<_> = (0..40).map(|_| ethernet_frame(OWN, None, &hello(0))).collect();
-    let fates = receive_many(&mut rig, PortId(0), &frames);
-    let taken = fates.iter().filter(|fate| fate.is_ok()).count();
-    assert_eq!(taken, 10, "a tenth of a second's worth at once");
+    let from =
+        |number| ethernet_frame_of(MacAddress([2, 7, 0, 0, 0, number]), OWN, None, &hello(0));
+    let of_one = vec![from(0); 20];
+    let taken = |fates: &[Result<_, _>]| fates.iter().filter(|fate| fate.is_ok()).count();
+    assert_eq!(taken(&receive_many(&mut rig, PortId(0), &of_one)), 1, "no more than its share");
+    let fates = receive_many(&mut rig, PortId(0), &(1..=40).map(from).collect::<Vec<_>>());
+    assert_eq!(taken(&fates), 9, "a tenth of a second's worth at once");
     assert!(
         fates
             .iter()

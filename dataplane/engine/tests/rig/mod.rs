@@ -114,6 +114,7 @@ impl Rig {
             punts_per_second: punts.0,
             punt_burst: punts.1,
             strangers_per_second,
+            seed: 0,
         };
         let engine = Engine::new(WorkerId(0), config, vec![0; layout.len()]);
         let mut next_hops = NextHops::default();

@@ -4,7 +4,6 @@
 
 use dataplane_api::limiter::{Limit, Limiter};
 use dataplane_api::{LinkAddress, Nanos, VswitchId};
-use std::net::{IpAddr, SocketAddr};
 
 /// Buckets of each sort. Addresses share them by a keyed hash, so that nobody can choose whom to share with.
 const BUCKETS: usize = 4096;
@@ -50,7 +49,7 @@ impl Admission {
     ) -> bool {
         let vswitch = u64::from(vswitch.0);
         let login = self.mix(vswitch << 32 | u64::from(login));
-        let source = self.mix(prefix(address));
+        let source = self.mix(address.source());
         // The narrowest first: who is refused there takes nothing from the others.
         take(&mut self.sources, source, SOURCE, now)
             && take(&mut self.logins, login, LOGIN, now)
@@ -69,25 +68,6 @@ impl Admission {
 fn take(buckets: &mut [Limiter], at: u64, (rate, burst): (u32, u32), now: Nanos) -> bool {
     let bucket = usize::try_from(at % BUCKETS as u64).ok().and_then(|at| buckets.get_mut(at));
     bucket.zip(Limit::new(rate, burst)).is_some_and(|(bucket, limit)| bucket.conforms(limit, now))
-}
-
-/// What one sender can hardly have many of: a MAC address, an IPv4 address, the /48 of an IPv6 one.
-fn prefix(address: &LinkAddress) -> u64 {
-    match address {
-        LinkAddress::Ethernet { port, vlan, peer, .. } => {
-            let [a, b, c, d, e, f] = peer.0;
-            let at = u64::from(port.0) << 12 ^ u64::from(vlan.unwrap_or(0));
-            u64::from_be_bytes([0, 0, a, b, c, d, e, f]) ^ at << 48
-        }
-        LinkAddress::Udp { peer: SocketAddr::V4(peer), .. } => peer.ip().to_bits().into(),
-        LinkAddress::Udp { peer: SocketAddr::V6(peer), .. } => match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.to_bits().into(),
-            IpAddr::V6(ip) => {
-                let [a, b, c, ..] = ip.segments();
-                1 << 63 | u64::from(a) << 32 | u64::from(b) << 16 | u64::from(c)
-            }
-        },
-    }
 }
 
 #[cfg(test)]

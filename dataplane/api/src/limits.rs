@@ -18,6 +18,8 @@ pub const DIRECTOR_BITS_MAX: u32 = 15;
 pub const NAME_LEN_MAX: usize = 32;
 /// Longest login name, in bytes.
 pub const LOGIN_LEN_MAX: usize = 64;
+/// Longest password, bytes.
+pub const PASSWORD_LEN_MAX: usize = 1024;
 /// Lowest rate that can be leased or sold, bytes a second.
 pub const RATE_MIN: u64 = 64;
 /// Bytes kept free before a packet for the longest encapsulation.

@@ -1,7 +1,7 @@
 //! Why a spec is refused. A refused spec changes nothing.
 
 use dataplane_api::limits::{
-    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
+    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, PASSWORD_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
 use dataplane_api::{Generation, MacAddress};
 use std::net::SocketAddr;
@@ -131,8 +131,8 @@ pub enum VswitchError {
     /// Two logins of one name.
     #[error("login {0:?} is given twice")]
     LoginTwice(String),
-    /// A login that anybody could guess.
-    #[error("login {0:?} has an empty password")]
+    /// A login that anybody could guess, or that sessions would refuse.
+    #[error("login {0:?}: expected a password of 1 to {max} bytes", max = PASSWORD_LEN_MAX)]
     Password(String),
     /// Not the key of a node.
     #[error("route server {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
@@ -195,6 +195,9 @@ pub enum VifError {
     /// Not the key of a node.
     #[error("node key {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
     NodeKey(String),
+    /// A password that sessions would refuse.
+    #[error("the link: expected a password of 1 to {max} bytes", max = PASSWORD_LEN_MAX)]
+    Password,
     /// The vswitch's own key.
     #[error("the node behind the link has the vswitch's own key")]
     NodeSelf,

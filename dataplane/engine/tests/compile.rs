@@ -52,29 +52,40 @@ fn a_wrong_spec_is_refused_by_what_is_wrong_with_it() {
     let long = VifSpec { mtu: Some(1495), ..ethernet_vif(3, "p0", None) };
     assert_eq!(vif_error(long), VifError::Mtu { found: 1495, min: 64, max: 1494 });
 
-    let hidden = || Secret(Secret::HIDDEN.into());
-    let mut shown = ethernet_vif(3, "p0", None);
-    if let Some(LinkSpec::Ethernet { session, .. }) = &mut shown.link {
-        *session = Session::Node(NodeSpec {
-            public_key: key(7).to_string(),
-            password: Some(hidden()),
-            login: None,
-            handshake: Handshake::CryptoAuth,
-            reads_all: false,
-        });
-    }
-    assert_eq!(vif_error(shown), VifError::PasswordHidden);
-    let mut shown = plain_spec(SchemeSpec::F4, &[2]);
-    let login =
-        LoginSpec { user: "us".into(), password: hidden(), only: None, role: Role::Customer };
-    shown.vswitches[0].logins.push(login);
-    assert_eq!(
-        refusal(&shown),
-        SpecError::Vswitch {
-            vswitch: "red".into(),
-            error: VswitchError::PasswordHidden("us".into())
+    let dialled = |password: &Secret| {
+        let mut vif = ethernet_vif(3, "p0", None);
+        if let Some(LinkSpec::Ethernet { session, .. }) = &mut vif.link {
+            *session = Session::Node(NodeSpec {
+                public_key: key(7).to_string(),
+                password: Some(password.clone()),
+                login: None,
+                handshake: Handshake::CryptoAuth,
+                reads_all: false,
+            });
         }
-    );
+        vif
+    };
+    let with_login = |password: &Secret| {
+        let (user, password) = ("us".into(), password.clone());
+        let mut spec = plain_spec(SchemeSpec::F4, &[2]);
+        spec.vswitches[0].logins.push(LoginSpec {
+            user,
+            password,
+            only: None,
+            role: Role::Customer,
+        });
+        spec
+    };
+    let of_red = |error| SpecError::Vswitch { vswitch: "red".into(), error };
+    let hidden = Secret(Secret::HIDDEN.into());
+    assert_eq!(vif_error(dialled(&hidden)), VifError::PasswordHidden);
+    let error = VswitchError::PasswordHidden("us".into());
+    assert_eq!(refusal(&with_login(&hidden)), of_red(error));
+    for wrong in ["".into(), "x".repeat(1025)].map(Secret) {
+        assert_eq!(vif_error(dialled(&wrong)), VifError::Password);
+        let error = VswitchError::Password("us".into());
+        assert_eq!(refusal(&with_login(&wrong)), of_red(error));
+    }
 
     let mut twice = plain_spec(SchemeSpec::F4, &[2]);
     twice.vswitches.push(twice.vswitches[0].clone());

@@ -4,7 +4,7 @@ use super::PortFacts;
 use crate::rules::{Endpoints, LinkKey, Listener, NodeInfo, OwnAddress, UNTAGGED};
 use crate::spec_error::{CableError, SpecError, VifError, VswitchError};
 use dataplane_api::limits::{
-    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
+    DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, PASSWORD_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
 use dataplane_api::{
     BeaconMode, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress, PortId, Role,
@@ -434,6 +434,9 @@ fn draft_node(link: &LinkSpec, own: &PublicKey) -> Result<Option<NodeInfo>, VifE
     if node.password.as_ref().is_some_and(Secret::is_hidden) {
         return Err(VifError::PasswordHidden);
     }
+    if node.password.as_ref().is_some_and(|password| !is_password(password)) {
+        return Err(VifError::Password);
+    }
     Ok(Some(NodeInfo {
         key,
         password: node.password.clone(),
@@ -454,6 +457,11 @@ fn draft_route_servers(spec: &RouteServerSpec) -> Result<Option<Vec<PublicKey>>,
     keys.iter().map(key).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
+/// What is longer is no password of a session ([`crypt::credential::TEXT_MAX`]).
+fn is_password(password: &Secret) -> bool {
+    (1..=PASSWORD_LEN_MAX).contains(&password.0.len())
+}
+
 fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {
     let mut users = BTreeSet::new();
     for login in logins {
@@ -463,7 +471,7 @@ fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {
         if !users.insert(&login.user) {
             return Err(VswitchError::LoginTwice(login.user.clone()));
         }
-        if login.password.0.is_empty() {
+        if !is_password(&login.password) {
             return Err(VswitchError::Password(login.user.clone()));
         }
         if login.password.is_hidden() {

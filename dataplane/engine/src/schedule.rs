@@ -419,61 +419,78 @@ impl<E: Queued> Schedule<E> {
     /// Takes the packet whose turn it is, if it is time.
     #[inline]
     pub fn pop(&mut self) -> Option<(Class, E)> {
-        let Some(pace) = self.pace else { return self.pop_any() };
-        let ring = if self.share.is_some() { RING_SHARED } else { RING };
+        let Some(pace) = &self.pace else { return self.pop_any() };
+        let (byte, own) = (pace.byte, pace.own);
+        let (class, within) = self.turn()?;
+        let place = self.place();
+        let item = self.take(class)?;
+        let len = u64::from(item.len());
+        let time = byte.times(len);
+        self.clock = later(self.clock, self.now).wrapping_add(time);
+        self.taken += time;
+        if !within {
+            self.own_clock = later(self.own_clock, self.now).wrapping_add(own.times(len));
+        }
+        if class == Class::Priority && (self.others.served.is_none() || !self.in_turn) {
+            self.set_place(place);
+        }
+        Some((class, item))
+    }
+
+    /// Which class may send now, and whether within what the port takes or only within this worker's own part.
+    #[inline]
+    fn turn(&mut self) -> Option<(Class, bool)> {
         let ahead = after(self.clock, self.now);
+        let ring = if self.share.is_some() { RING_SHARED } else { RING };
         let open = ahead <= ring.cast_signed();
         if !self.guaranteed.is_empty() {
-            if open {
-                return self.pop_guaranteed(pace);
-            }
-            if self.share.is_some() && after(self.own_clock, self.now) <= RING_OWN.cast_signed() {
-                let taken = self.pop_guaranteed(pace)?;
-                let time = pace.own.times(taken.1.len().into());
-                self.own_clock = later(self.own_clock, self.now).wrapping_add(time);
-                return Some(taken);
-            }
+            let within_own =
+                || self.share.is_some() && after(self.own_clock, self.now) <= RING_OWN.cast_signed();
+            return (open || within_own()).then_some((Class::Guaranteed, open));
         }
         if !open {
             return None;
         }
-        let idle = ahead <= NEARLY_IDLE.cast_signed();
-        if !self.priority.is_empty() {
-            if !self.in_turn && !idle {
-                self.is_held = true;
-                return None;
-            }
-            let place = self.place();
-            let (slot, item) = self.priority.pop(&mut self.slab)?;
-            self.served = slot;
-            if self.others.served.is_none() || !self.in_turn {
-                self.set_place(place);
-            }
-            if self.priority.is_empty() {
-                self.emptied = self.now;
-            }
-            self.charge(pace, &item);
-            return Some((Class::Priority, item));
-        }
-        if self.others.served.is_some() && !idle {
+        let (class, waits_for_others) = if self.priority.is_empty() {
+            (Class::Free, self.others.served.is_some())
+        } else {
+            (Class::Priority, !self.in_turn)
+        };
+        if waits_for_others && ahead > NEARLY_IDLE.cast_signed() {
             self.is_held = true;
             return None;
         }
-        let item = self.pop_free()?;
-        self.charge(pace, &item);
-        Some((Class::Free, item))
+        Some((class, true))
+    }
+
+    /// Takes the first packet of a class, whether it is time or not.
+    #[inline]
+    fn take(&mut self, class: Class) -> Option<E> {
+        let number = match class {
+            Class::Guaranteed => self.guaranteed.pop(&mut self.slab),
+            Class::Priority => {
+                self.served = self.priority.first()?;
+                let number = self.priority.pop(&mut self.slab);
+                if self.priority.is_empty() {
+                    self.emptied = self.now;
+                }
+                number
+            }
+            Class::Free => return self.pop_free(),
+        };
+        self.slab.take(number?)
     }
 
     /// Takes any packet, whether it is time or not: the port is down, or has no capacity.
     pub fn pop_any(&mut self) -> Option<(Class, E)> {
-        if let Some((_, item)) = self.guaranteed.pop(&mut self.slab) {
-            return Some((Class::Guaranteed, item));
-        }
-        if let Some((slot, item)) = self.priority.pop(&mut self.slab) {
-            self.served = slot;
-            return Some((Class::Priority, item));
-        }
-        self.pop_free().map(|item| (Class::Free, item))
+        let class = if !self.guaranteed.is_empty() {
+            Class::Guaranteed
+        } else if !self.priority.is_empty() {
+            Class::Priority
+        } else {
+            Class::Free
+        };
+        self.take(class).map(|item| (class, item))
     }
 
     /// Ends a turn: what was taken is on its way.
@@ -491,12 +508,6 @@ impl<E: Queued> Schedule<E> {
         }
     }
 
-    fn pop_guaranteed(&mut self, pace: Pace) -> Option<(Class, E)> {
-        let (_, item) = self.guaranteed.pop(&mut self.slab)?;
-        self.charge(pace, &item);
-        Some((Class::Guaranteed, item))
-    }
-
     #[inline]
     fn pop_free(&mut self) -> Option<E> {
         let item = match self.front.pop_front() {
@@ -504,18 +515,14 @@ impl<E: Queued> Schedule<E> {
                 self.front_bytes -= u64::from(item.len());
                 item
             }
-            None => self.free.pop(&mut self.slab)?,
+            None => {
+                let number = self.free.pop(&mut self.slab)?;
+                self.slab.take(number)?
+            }
         };
         if let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) {
             *frames -= 1;
         }
         Some(item)
-    }
-
-    #[inline]
-    fn charge(&mut self, pace: Pace, item: &E) {
-        let time = pace.byte.times(item.len().into());
-        self.clock = later(self.clock, self.now).wrapping_add(time);
-        self.taken += time;
     }
 }

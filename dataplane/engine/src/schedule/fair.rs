@@ -63,8 +63,8 @@ impl Fair {
         Ok(())
     }
 
-    /// Takes the item whose turn it is.
-    pub(super) fn pop<E: Queued>(&mut self, slab: &mut Slab<E>) -> Option<E> {
+    /// Unlinks the item whose turn it is: its number in the slab.
+    pub(super) fn pop<E: Queued>(&mut self, slab: &mut Slab<E>) -> Option<u32> {
         loop {
             let queue = self.queues.get_mut(usize::from(*self.turns.front()?))?;
             let len = slab.first(queue.list)?.len();
@@ -73,14 +73,14 @@ impl Fair {
                 self.turns.rotate_left(1);
                 continue;
             }
-            let item = slab.pop(&mut queue.list)?;
+            let number = slab.unlink(&mut queue.list)?;
             (queue.deficit, queue.bytes) = (queue.deficit - len, queue.bytes - len);
             self.bytes -= u64::from(len);
             if queue.list == 0 {
                 queue.deficit = 0;
                 self.turns.pop_front();
             }
-            return Some(item);
+            return Some(number);
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         }
         let mut sent = [0_u64; 3];
         while sent.iter().sum::<u64>() < 10_000_000 {
-            let (vswitch, len) = fair.pop(&mut slab).unwrap();
+            let (vswitch, len) = fair.pop(&mut slab).and_then(|number| slab.take(number)).unwrap();
             sent[usize::from(vswitch)] += u64::from(len);
         }
         assert_eq!(sent[2], 15_000);
@@ -124,9 +124,11 @@ mod tests {
         fair.push(&mut slab, (0, 10)).unwrap();
         fair.push(&mut slab, (0, 20)).unwrap();
         assert_eq!((fair.push(&mut slab, (0, 1)), fair.bytes_of(0)), (Err((0, 1)), 30));
-        assert_eq!(fair.pop(&mut slab), Some((0, 10)));
+        let pop = |fair: &mut Fair, slab: &mut Slab<_>| fair.pop(slab).and_then(|number| slab.take(number));
+        assert_eq!(pop(&mut fair, &mut slab), Some((0, 10)));
         assert_eq!((fair.bytes(), fair.is_empty()), (20, false));
-        assert_eq!((fair.pop(&mut slab), fair.pop(&mut slab)), (Some((0, 20)), None));
+        assert_eq!(pop(&mut fair, &mut slab), Some((0, 20)));
+        assert_eq!(pop(&mut fair, &mut slab), None);
         assert!(fair.is_empty());
     }
 }

@@ -61,18 +61,18 @@ impl<E: Queued> Slab<E> {
     /// The item, if there is no room.
     #[inline]
     pub(super) fn push(&mut self, to: &mut List, item: E) -> Result<(), E> {
-        let node = Node { item: Some(item), next: NIL };
         let number = self.unused;
         let number = if let Some(unused) = self.node(number) {
-            let next = std::mem::replace(unused, node).next;
+            let next = unused.next;
+            *unused = Node { item: Some(item), next: NIL };
             self.unused = next;
             number
         } else if self.nodes.len() < self.room {
-            self.nodes.push(node);
+            self.nodes.push(Node { item: Some(item), next: NIL });
             // Room is below 2³².
             u32::try_from(self.nodes.len()).unwrap_or(NIL)
         } else {
-            return node.item.map_or(Ok(()), Err);
+            return Err(item);
         };
         let (first, last) = ends(*to);
         let first = match self.node(last) {
@@ -94,17 +94,25 @@ impl<E: Queued> Slab<E> {
         self.nodes.get((first as usize).wrapping_sub(1))?.item.as_ref()
     }
 
-    /// Takes the first item of a list.
+    /// Takes the first item off its list; it stays here until it is taken by the number that this gives.
+    // A number and not the item: that would be copied on each level of its way out.
     #[inline]
-    pub(super) fn pop(&mut self, from: &mut List) -> Option<E> {
+    pub(super) fn unlink(&mut self, from: &mut List) -> Option<u32> {
         let (first, last) = ends(*from);
-        let unused = self.unused;
-        let node = self.node(first)?;
-        let item = node.item.take()?;
-        let next = std::mem::replace(&mut node.next, unused);
-        self.unused = first;
+        let next = self.node(first)?.next;
         *from = if next == NIL { 0 } else { list(next, last) };
+        Some(first)
+    }
+
+    /// Takes an item that is on no list.
+    #[inline]
+    pub(super) fn take(&mut self, number: u32) -> Option<E> {
+        let unused = self.unused;
+        let node = self.node(number)?;
+        node.next = unused;
+        let item = node.item.take();
+        self.unused = number;
         self.len -= 1;
-        Some(item)
+        item
     }
 }

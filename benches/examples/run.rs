@@ -1,4 +1,5 @@
-//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto|links|chain`: one bench, its report as JSON.
+//! `cargo run --release -p benches --example run -- switch|engine|veth|crypto|links|chain|leases`: one bench, its report
+//! as JSON.
 
 #[expect(clippy::print_stdout, reason = "the report is the product")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -9,8 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("links") => benches::links::run(links()?)?,
         Some("chain") => benches::chain::run(benches::chain::ROUNDS, false)?,
         Some("veth") => benches::veth::run()?,
+        Some("leases") => benches::leases::run(&leases())?,
         other => {
-            let expected = "expected `switch`, `engine`, `veth`, `crypto`, `links` or `chain`";
+            let expected = "expected `switch`, `engine`, `veth`, `crypto`, `links`, `chain` or `leases`";
             return Err(format!("bench {other:?}: {expected}").into());
         }
     };
@@ -35,4 +37,10 @@ fn links() -> Result<benches::links::Options, std::num::ParseIntError> {
         },
         flood: has("flood"),
     })
+}
+
+/// `leases [quick]`.
+fn leases() -> benches::leases::Options {
+    let quick = std::env::args().nth(2).is_some_and(|argument| argument == "quick");
+    benches::leases::Options { quick, ..benches::leases::Options::default() }
 }

@@ -1,4 +1,4 @@
-//! Measurements: the switch step, the pipeline, the whole box, the sealing of packets, and the chain.
+//! Measurements: the switch step, the pipeline, the whole box, the sealing of packets, the chain, and what leases hold.
 //!
 //! A figure is the median over rounds in which the things that are compared take turns, so that a clock step or a
 //! neighbour on the machine hits all of them. A number without its machine is not a number: [`report::Report`] has both.
@@ -8,6 +8,7 @@ pub mod chain;
 pub mod crypto;
 pub mod engine;
 pub mod frames;
+pub mod leases;
 pub mod links;
 pub mod processor;
 pub mod report;

@@ -15,7 +15,7 @@ pub(crate) struct BenchArgs {
     output: OutputArgs,
 }
 
-#[derive(Subcommand, Clone, Copy, Debug)]
+#[derive(Subcommand, Clone, Debug)]
 enum What {
     /// The switch step alone, over packets in memory
     Switch,
@@ -29,6 +29,21 @@ enum What {
     Chain(ChainArgs),
     /// Many links with keys: how fast they come up, what they cost when idle, and how they fare in a flood of strangers
     Links(LinksArgs),
+    /// Leases in virtual time under loads that want to break them, beside exact twins and other methods; and their cost
+    Leases(LeasesArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct LeasesArgs {
+    /// A few cells instead of all
+    #[arg(long)]
+    quick: bool,
+    /// Only cells whose name contains this, as in 10g_2000_w1_mix_90, and nothing else
+    #[arg(long)]
+    only: Option<String>,
+    /// Draw plots into this folder, as SVG
+    #[arg(long)]
+    plots: Option<std::path::PathBuf>,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -69,7 +84,7 @@ struct CryptoArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
-    let report = match args.what {
+    let report = match args.what.clone() {
         What::Switch => benches::switch::run()?,
         What::Engine => benches::engine::run()?,
         What::Veth => benches::veth::run()?,
@@ -89,6 +104,9 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
                 },
                 flood,
             })?
+        }
+        What::Leases(LeasesArgs { quick, only, plots }) => {
+            benches::leases::run(&benches::leases::Options { quick, only, plots })?
         }
     };
     if args.output.json {

@@ -1,12 +1,13 @@
 //! The threads of a dataplane and what is between them.
 
 use crate::counters::SharedCounters;
-use crate::plan::{Plan, PortPlan, SLOW_PATH_FRAMES, worker_id, workers_of};
+use crate::plan::{Plan, PortPlan, SLOW_PATH_FRAMES, port_id, worker_id, workers_of};
 use crate::slow_path::{self, HandshakeClock, Observed, PingRequest, Report, SlowPath};
 use crate::tables::Tables;
 use crate::taps::{RING_RECORDS, Seen, WorkerTap};
 use crate::worker::{self, Bell, Mesh, Parts, Queue, Stop, Worker};
 use anyhow::Context;
+use dataplane_api::PortId;
 use engine::EngineConfig;
 use io::{Depot, Pool};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use sync::counters::Bank;
 use sync::hand_off::{Receiver, ring};
+use sync::port_share::Share;
 use sync::publish::{Publisher, Reader};
 use sync::waker::{self, Waker};
 
@@ -103,6 +105,7 @@ pub(crate) fn start(
     });
     let share = frames.len() / count;
     let (mut taps, mut passed, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut shares = port_shares(plan);
     let parts = queues.into_iter().zip(peers).zip(bells).zip(readers);
     for (index, (((queues, peers), bell), tables)) in parts.enumerate() {
         let (tap, tapped) = tap(notify);
@@ -116,6 +119,7 @@ pub(crate) fn start(
             tables,
             tap,
             queues,
+            shares: std::mem::take(&mut shares[index]),
             pool: frames.split(frames_here, frames.umem().config().chunks),
             depot: Arc::clone(&depot),
             peers,
@@ -171,6 +175,20 @@ fn tap(notify: &Arc<mio::Waker>) -> (WorkerTap, Tapped) {
     sleeper.prepare();
     let (sender, receiver) = ring(RING_RECORDS, waker);
     (WorkerTap::new(sender), Tapped { ring: receiver, sleeper })
+}
+
+/// By worker: its side of the ports that others send on too.
+fn port_shares(plan: &Plan) -> Vec<Vec<(PortId, Share)>> {
+    let mut shares: Vec<Vec<_>> = plan.workers.iter().map(|_| Vec::new()).collect();
+    for (index, port) in plan.ports.iter().enumerate() {
+        let workers = workers_of(port);
+        if workers.len() > 1 {
+            for (worker, share) in workers.iter().zip(sync::port_share::shares(workers.len())) {
+                shares[worker.index()].push((port_id(index), share));
+            }
+        }
+    }
+    shares
 }
 
 /// A worker that sends on a port.

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use sync::counters::Bank;
+use sync::port_share::Share;
 use sync::publish::Reader;
 
 /// Rounds between two updates of the counters of rounds.
@@ -102,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) tables: Reader<Tables>,
     pub(crate) tap: WorkerTap,
     pub(crate) queues: Vec<Queue>,
+    /// This worker's side of ports that others send on too.
+    pub(crate) shares: Vec<(PortId, Share)>,
     pub(crate) pool: Pool<'static>,
     pub(crate) depot: Arc<Depot<'static>>,
     pub(crate) peers: Peers,
@@ -121,6 +124,10 @@ impl Worker {
                 tx.push((queue.port, index));
             }
         }
+        let mut engine = Engine::new(parts.id, parts.config, parts.bank);
+        for (port, share) in parts.shares {
+            engine.share_port(port, Box::new(share));
+        }
         // Twice its share, so that balancing does not go back and forth.
         let pool_high = 2 * parts.pool.len().max(POOL_LOW);
         Self {
@@ -130,7 +137,7 @@ impl Worker {
             stop: parts.stop,
             passed: Passed { version: parts.passed, adopted: 0, waiting: false },
             path: Path {
-                engine: Engine::new(parts.id, parts.config, parts.bank),
+                engine,
                 queues: parts.queues,
                 backlog: Backlog::new(parts.sheds),
                 tx,

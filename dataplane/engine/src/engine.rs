@@ -24,6 +24,7 @@ use crypt::aead::Aead;
 use dataplane_api::counters::{Bank, Layout, WorkerCounter};
 use dataplane_api::limiter::{Limit, Limiter};
 use dataplane_api::limits::BURST_MAX;
+use dataplane_api::port_share::PortShare;
 use dataplane_api::{DropReason, Nanos, PortId, WorkerId};
 use wire::buf::Packet;
 
@@ -302,7 +303,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         self.sessions.change(change, &mut out.news);
     }
 
-    /// Takes over other leases, some vifs at a time. To be called every round.
+    /// Other workers send on a port too: its capacity is theirs together.
+    pub fn share_port(&mut self, port: PortId, share: Box<dyn PortShare>) {
+        self.queues.share(port.index(), share);
+    }
+
+    /// Takes over other leases, some vifs at a time, and tells other workers how this one stands. To be called every
+    /// round.
     #[inline]
     pub fn adopt(&mut self, leases: &Leases, now: Nanos) {
         self.queues.adopt(leases, self.worker.index(), now);

@@ -3,6 +3,7 @@
 use crate::leases::Leases;
 use crate::rules::{NO_SLOT, Record};
 use crate::schedule::{Class, Mark, Meter, Queued, Room, Schedule, Terms, ticks};
+use dataplane_api::port_share::PortShare;
 use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 
 /// A packet that waits.
@@ -121,6 +122,8 @@ const OVERHEAD: u8 = 44;
 pub(crate) struct Queues<F> {
     ports: Vec<Schedule<Entry<F>>>,
     meters: Meters,
+    /// Ports that other workers send on too.
+    shared: Vec<usize>,
     /// Which turn it is, and what came in each and waits still.
     turn: usize,
     waiting: [usize; 2],
@@ -194,10 +197,19 @@ impl<F> Queues<F> {
             next: vifs,
         };
         let ports = std::iter::repeat_with(|| Schedule::new(room)).take(ports).collect();
-        Self { ports, meters, turn: 0, waiting: [0; 2] }
+        Self { ports, meters, shared: Vec::new(), turn: 0, waiting: [0; 2] }
     }
 
-    /// Takes over other leases, some vifs at a time. To be called every round.
+    /// Other workers send on a port too.
+    pub(crate) fn share(&mut self, port: usize, share: Box<dyn PortShare>) {
+        if let Some(schedule) = self.ports.get_mut(port) {
+            schedule.set_share(Some(share));
+            self.shared.push(port);
+        }
+    }
+
+    /// Takes over other leases, some vifs at a time, and tells other workers how this one stands. To be called every
+    /// round.
     #[inline]
     pub(crate) fn adopt(&mut self, leases: &Leases, worker: usize, now: Nanos) {
         if leases.edition() != self.meters.edition {
@@ -210,6 +222,12 @@ impl<F> Queues<F> {
         }
         if self.is_adopting() {
             self.meters.adopt(leases, now);
+        }
+        // Also where nothing waits: the others hold back for what they know of.
+        for port in &self.shared {
+            if let Some(schedule) = self.ports.get_mut(*port) {
+                schedule.begin(now);
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! an id that is given to something new is zeroed first (no worker uses it then).
 //!
 //! ```text
-//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | lease of vif 0: 16 | … | vswitch 0 drops | … |
+//! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | lease of vif 0: 24 | … | vswitch 0 drops | … |
 //! ```
 
 use crate::{DropReason, PortId, VifId, VswitchId};
@@ -106,9 +106,13 @@ pub enum LeaseCounter {
     /// Their bytes.
     FreeBytes,
     /// Packets dropped above the lease's ceiling.
-    AboveCeiling,
+    AboveCeilingPackets,
+    /// Their bytes.
+    AboveCeilingBytes,
     /// Packets dropped because there was no room for their class.
-    NoRoom,
+    NoRoomPackets,
+    /// Their bytes.
+    NoRoomBytes,
     /// Packets in profile or above it by how long they waited; the first of [`DELAY_BUCKETS`].
     Delays,
 }
@@ -128,8 +132,9 @@ pub const fn delay_bucket(delay: u64) -> usize {
     if bucket < DELAY_BUCKETS { bucket } else { DELAY_BUCKETS - 1 }
 }
 
-/// Slots of a vif's lease: two cache lines.
-pub const LEASE_SLOTS: usize = LeaseCounter::Delays as usize + DELAY_BUCKETS;
+/// Slots of a vif's lease: whole cache lines.
+pub const LEASE_SLOTS: usize =
+    (LeaseCounter::Delays as usize + DELAY_BUCKETS).next_multiple_of(VIF_SLOTS);
 /// Slots kept for [`WorkerCounter`].
 pub const WORKER_SLOTS: usize = 32;
 /// Slots kept for [`PortCounter`], before the port's drops.

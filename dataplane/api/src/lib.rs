@@ -12,12 +12,14 @@ pub mod limits;
 mod link_address;
 pub mod port_share;
 pub mod protocol;
+pub mod receipt;
 pub mod spec;
 pub mod status;
 
 pub use drop_reason::DropReason;
 pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
 pub use link_address::LinkAddress;
+pub use receipt::Receipt;
 pub use spec::{
     BeaconMode, CableSpec, CapacitySpec, Direction, Handshake, LearnedVif, LeaseSpec, LinkSpec,
     ListenSpec, LoginSpec, MacAddress, NodeSpec, Role, RouteServerSpec, SchemeSpec, Secret,

@@ -2,7 +2,9 @@
 //! [`Hello`]; a side that reads another version closes.
 
 use crate::status::{LeaseStatus, LinkStatus, RouterStatus};
-use crate::{DropReason, Generation, PortId, Secret, Spec, Status, VifId, WorkerId, limits};
+use crate::{
+    DropReason, Generation, PortId, Receipt, Secret, Spec, Status, VifId, WorkerId, limits,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of everything in this crate that crosses the socket or shared memory.
@@ -43,11 +45,22 @@ pub enum Request {
     Links,
     /// Leases and what they gave, answered by [`Reply::Leases`].
     Leases,
+    /// Receipts that end after `after`, Unix milliseconds, oldest first, at most [`RECEIPTS_MAX`]; answered by
+    /// [`Reply::Receipts`].
+    Receipts {
+        /// End of the last receipt that is known.
+        after: u64,
+        /// Of this lease alone.
+        lease: Option<u32>,
+    },
     /// What the routers of vswitches are up to, answered by [`Reply::Routers`].
     Routers,
     /// Whose private keys are here, answered by [`Reply::Keys`].
     Keys,
 }
+
+/// Receipts in one reply.
+pub const RECEIPTS_MAX: usize = 10_000;
 
 /// From the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +90,8 @@ pub enum Reply {
     Links(Vec<LinkStatus>),
     /// Leases, in the order of the spec.
     Leases(Vec<LeaseStatus>),
+    /// Receipts, oldest first.
+    Receipts(Vec<Receipt>),
     /// Routers, by vswitch.
     Routers(Vec<RouterStatus>),
     /// The public keys of the private ones that are kept, in order.

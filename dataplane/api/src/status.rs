@@ -136,7 +136,7 @@ pub struct LinkStatus {
     pub sessions: u64,
 }
 
-/// A lease, and what it gave since its vifs are there.
+/// A lease, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeaseStatus {
     /// Its id in the spec.
@@ -163,46 +163,85 @@ pub struct LeaseStatus {
     pub end: Option<u64>,
     /// It holds now.
     pub holds: bool,
+    /// What became of its packets since its vifs are there.
+    pub totals: LeaseTotals,
+}
+
+/// What became of the packets of a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTotals {
     /// What left in profile.
-    pub guaranteed: Sold,
+    pub guaranteed: Volume,
     /// What left above it.
-    pub priority: Sold,
+    pub priority: Volume,
     /// What left without a claim.
-    pub free: Sold,
-    /// Packets dropped above the ceiling.
-    pub above_ceiling: u64,
-    /// Packets dropped for want of room.
-    pub no_room: u64,
+    pub free: Volume,
+    /// What was dropped above the ceiling.
+    pub above_ceiling: Volume,
+    /// What was dropped for want of room.
+    pub no_room: Volume,
     /// Packets in profile and above it by how long they waited, as [`crate::counters::delay_bucket`] parts them.
     pub delays: [u64; DELAY_BUCKETS],
 }
 
-/// Packets that left, and their bytes of wire.
+/// Packets, and their bytes of wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sold {
+pub struct Volume {
     /// Packets.
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
 }
 
-impl LeaseStatus {
-    /// Adds what one of its vifs has in the counters, from [`LeaseCounter`]'s first on.
-    pub fn add(&mut self, counters: &[u64; LEASE_SLOTS]) {
-        let of = |counter: LeaseCounter| counters[counter as usize];
-        let classes = [
-            (&mut self.guaranteed, LeaseCounter::GuaranteedPackets, LeaseCounter::GuaranteedBytes),
-            (&mut self.priority, LeaseCounter::PriorityPackets, LeaseCounter::PriorityBytes),
-            (&mut self.free, LeaseCounter::FreePackets, LeaseCounter::FreeBytes),
-        ];
-        for (sold, packets, bytes) in classes {
-            sold.packets += of(packets);
-            sold.bytes += of(bytes);
+impl Volume {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
         }
-        self.above_ceiling += of(LeaseCounter::AboveCeiling);
-        self.no_room += of(LeaseCounter::NoRoom);
+    }
+}
+
+impl LeaseTotals {
+    /// Adds what one vif has in the counters, from [`LeaseCounter`]'s first on.
+    pub fn add(&mut self, counters: &[u64; LEASE_SLOTS]) {
+        let volumes = [
+            (&mut self.guaranteed, LeaseCounter::GuaranteedPackets),
+            (&mut self.priority, LeaseCounter::PriorityPackets),
+            (&mut self.free, LeaseCounter::FreePackets),
+            (&mut self.above_ceiling, LeaseCounter::AboveCeilingPackets),
+            (&mut self.no_room, LeaseCounter::NoRoomPackets),
+        ];
+        for (volume, packets) in volumes {
+            volume.packets += counters[packets as usize];
+            volume.bytes += counters[packets as usize + 1];
+        }
         let delays = &counters[LeaseCounter::Delays as usize..];
         self.delays.iter_mut().zip(delays).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// What was added since `earlier`; nothing where counters began anew.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut delays = self.delays;
+        delays
+            .iter_mut()
+            .zip(earlier.delays)
+            .for_each(|(now, then)| *now = now.saturating_sub(then));
+        Self {
+            guaranteed: self.guaranteed.since(earlier.guaranteed),
+            priority: self.priority.since(earlier.priority),
+            free: self.free.since(earlier.free),
+            above_ceiling: self.above_ceiling.since(earlier.above_ceiling),
+            no_room: self.no_room.since(earlier.no_room),
+            delays,
+        }
+    }
+
+    /// Bytes of wire that left.
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        self.guaranteed.bytes + self.priority.bytes + self.free.bytes
     }
 
     /// A bound that this share of the packets kept when they waited, ns; `None`: none waited, or it is not known.

@@ -6,7 +6,7 @@
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
 use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
-use dataplane_api::{Generation, Secret, Spec, Status};
+use dataplane_api::{Generation, Receipt, Secret, Spec, Status};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -170,6 +170,22 @@ impl Client {
     pub fn leases(&mut self) -> Result<Vec<LeaseStatus>, ClientError> {
         match self.ask(&Request::Leases)? {
             Reply::Leases(leases) => Ok(leases),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Receipts that end after `after`, Unix milliseconds, oldest first, of one lease or of all; a part of them if there
+    /// are many.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn receipts(
+        &mut self,
+        after: u64,
+        lease: Option<u32>,
+    ) -> Result<Vec<Receipt>, ClientError> {
+        match self.ask(&Request::Receipts { after, lease })? {
+            Reply::Receipts(receipts) => Ok(receipts),
             other => Err(unexpected(other)),
         }
     }

@@ -10,6 +10,7 @@ use crate::manager::{Manager, Version};
 use crate::neighbours::Neighbours;
 use crate::plan::{self, Plan, port_id, worker_id, workers_of};
 use crate::ports::{self, MemoryPorts};
+use crate::receipts::Receipts;
 use crate::resolver::{CHANGES, PortDevice, Resolver};
 use crate::slow_path::{NeighbourChange, PingRequest, PingResult, Report};
 use crate::store::Store;
@@ -189,6 +190,11 @@ impl Dataplane {
         });
         let mut resolver = Resolver::open(devices.collect(), poll.registry());
         let next_hops = resolver.adopt(&first.rules, crate::clock::now());
+        let (receipts, damaged) =
+            Receipts::open(&plan.state_dir).context("open the receipts of leases")?;
+        if damaged > 0 {
+            notices.push(format!("{damaged} records of the receipts are damaged"));
+        }
         let now = crate::clock::now();
         let box_clock = BoxClock::new(now, crate::clock::wall_nanos());
         let leases = Leases::at(&first.rules, box_clock.unix_ms(now), 1);
@@ -229,6 +235,7 @@ impl Dataplane {
             }]),
             tables,
             box_clock,
+            receipts,
             leases_due,
             resolver,
             publisher,
@@ -332,6 +339,9 @@ impl Dataplane {
             Request::Keys => Reply::Keys(self.manager.keys()),
             Request::Links => Reply::Links(self.manager.links()),
             Request::Leases => Reply::Leases(self.manager.leases()),
+            Request::Receipts { after, lease } => {
+                Reply::Receipts(self.manager.receipts.since(after, lease))
+            }
             Request::Routers => Reply::Routers(self.manager.routers()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
             Request::Tap(filter) => match self.manager.watch(client, filter) {

@@ -24,6 +24,7 @@ pub mod neighbours;
 mod next_hops;
 pub mod plan;
 mod ports;
+mod receipts;
 mod reservations;
 mod resolver;
 mod slow_path;

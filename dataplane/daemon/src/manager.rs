@@ -8,6 +8,7 @@ use crate::keys::{self, Identities, KeyStore};
 use crate::neighbours::Neighbours;
 use crate::plan::{Plan, port_id, worker_id};
 use crate::ports::{Opened, stations};
+use crate::receipts::Receipts;
 use crate::resolver::Resolver;
 use crate::slow_path::{HandshakeClock, NeighbourChange, Newcomer, Observed, PingRequest};
 use crate::store::Store;
@@ -16,8 +17,8 @@ use crate::taps::{WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
-    LeaseStatus, LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus,
-    WorkerStatus,
+    LeaseStatus, LeaseTotals, LinkStatus, PortStatus, RouterStatus, Status, VifStatus,
+    VswitchStatus, WorkerStatus,
 };
 use dataplane_api::{
     Direction, Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret,
@@ -27,6 +28,7 @@ use engine::{Compiler, LeaseInfo, Leases, LinkInfo, NextHops, PortFacts, Rules, 
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
+use rand_core::UnwrapErr;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -54,6 +56,8 @@ pub(crate) struct Manager {
     pub(crate) tables: Tables,
     /// What leases go by.
     pub(crate) box_clock: BoxClock,
+    /// What leases gave, minute by minute.
+    pub(crate) receipts: Receipts,
     /// When other leases hold, which [`Manager::follow_leases`] sees to; `None`: these hold for good.
     pub(crate) leases_due: Option<Nanos>,
     /// Follows what next hops of UDP links depend on.
@@ -195,6 +199,32 @@ impl Manager {
         });
         let failed: Vec<IoError> = told.filter_map(Result::err).collect();
         failed.into_iter().for_each(|error| self.notice(error.to_string()));
+    }
+
+    /// Leases and what they gave.
+    pub(crate) fn leases(&self) -> Vec<LeaseStatus> {
+        let now = self.box_clock.unix_ms(clock::now());
+        let leases = self.tables.rules.leases();
+        leases.map(|lease| lease_status(&self.counters, lease, now)).collect()
+    }
+
+    /// Writes receipts.
+    fn follow_receipts(&mut self) {
+        let now = self.box_clock.unix_ms(clock::now());
+        let (rules, counters) = (&self.tables.rules, &self.counters);
+        self.receipts.follow(now, || {
+            let key = |lease: &LeaseInfo| {
+                let vswitch = rules.vif(lease.leader()?)?.vswitch;
+                Some(rules.vswitch(vswitch)?.key.to_string())
+            };
+            let sold = rules.leases().filter(|lease| lease.direction == Direction::Out);
+            sold.filter_map(|lease| Some((key(lease)?, lease_status(counters, lease, now))))
+                .collect()
+        });
+        let mut random = UnwrapErr(getrandom::SysRng);
+        if let Err(error) = self.receipts.keep(&self.tables.identities, &mut random) {
+            self.notice(format!("receipts cannot be kept on disk: {error}"));
+        }
     }
 
     /// Forgets learned vifs that the rules left out: the spec gave their place to another.
@@ -347,6 +377,7 @@ impl Manager {
     pub(crate) fn tend(&mut self) {
         self.look_at_ports();
         self.follow_leases();
+        self.follow_receipts();
         self.follow_next_hops();
         if clock::now() >= self.devices_due {
             self.devices_due = clock::now() + DEVICES_INTERVAL;
@@ -583,33 +614,6 @@ impl Manager {
             .collect()
     }
 
-    /// Leases and what they gave.
-    pub(crate) fn leases(&self) -> Vec<LeaseStatus> {
-        let now = self.box_clock.unix_ms(clock::now());
-        let status = |lease: &LeaseInfo| {
-            let mut status = LeaseStatus {
-                id: lease.id,
-                direction: lease.direction,
-                port: lease.port,
-                vifs: lease.vifs.clone(),
-                rate: lease.terms.rate,
-                burst: lease.terms.burst,
-                weight: lease.terms.weight,
-                ceiling: lease.terms.ceiling,
-                preserve_order: lease.terms.preserve_order,
-                start: Some(lease.start).filter(|start| *start > 0),
-                end: Some(lease.end).filter(|end| *end < u64::MAX),
-                holds: lease.holds(now),
-                ..LeaseStatus::default()
-            };
-            if lease.direction == Direction::Out {
-                lease.vifs.iter().for_each(|vif| status.add(&self.counters.lease(*vif)));
-            }
-            status
-        };
-        self.tables.rules.leases().map(status).collect()
-    }
-
     fn worker_statuses(&self) -> Vec<WorkerStatus> {
         let workers = self.plan.workers.iter().zip(&self.passed).enumerate();
         workers
@@ -619,6 +623,28 @@ impl Manager {
                 generation: self.generation_of(passed.load(Ordering::Acquire)),
             })
             .collect()
+    }
+}
+
+fn lease_status(counters: &SharedCounters, lease: &LeaseInfo, now: u64) -> LeaseStatus {
+    let mut totals = LeaseTotals::default();
+    if lease.direction == Direction::Out {
+        lease.vifs.iter().for_each(|vif| totals.add(&counters.lease(*vif)));
+    }
+    LeaseStatus {
+        id: lease.id,
+        direction: lease.direction,
+        port: lease.port,
+        vifs: lease.vifs.clone(),
+        rate: lease.terms.rate,
+        burst: lease.terms.burst,
+        weight: lease.terms.weight,
+        ceiling: lease.terms.ceiling,
+        preserve_order: lease.terms.preserve_order,
+        start: Some(lease.start).filter(|start| *start > 0),
+        end: Some(lease.end).filter(|end| *end < u64::MAX),
+        holds: lease.holds(now),
+        totals,
     }
 }
 

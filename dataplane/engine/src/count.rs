@@ -84,10 +84,12 @@ impl<B: Bank> Counts<B> {
 
     /// A packet of a leased vif found no room.
     #[cold]
-    pub(crate) fn unsold(&mut self, vif: VifId, reason: DropReason) {
-        let above = reason == DropReason::Ceiling;
-        let counter = if above { LeaseCounter::AboveCeiling } else { LeaseCounter::NoRoom };
-        self.bank.add(self.layout.lease(vif) + counter as usize, 1);
+    pub(crate) fn unsold(&mut self, vif: VifId, reason: DropReason, bytes: u64) {
+        let counter = match reason == DropReason::Ceiling {
+            true => LeaseCounter::AboveCeilingPackets,
+            false => LeaseCounter::NoRoomPackets,
+        };
+        self.bank.add_pair(self.layout.lease(vif) + counter as usize, 1, bytes);
     }
 
     /// A drop before the vswitch was known.

@@ -7,7 +7,7 @@ use daemon::client::{Client, ClientError, TapRecords};
 use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
 use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
-use dataplane_api::{Generation, Secret, Spec, Status};
+use dataplane_api::{Generation, Receipt, Secret, Spec, Status};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,6 +83,11 @@ impl Process {
     /// Leases and what they gave.
     pub(crate) fn leases(&mut self) -> Result<Vec<LeaseStatus>> {
         self.client.leases().map_err(|error| sentence(&self.socket, error))
+    }
+
+    /// Receipts that end after `after`, Unix milliseconds; oldest first.
+    pub(crate) fn receipts(&mut self, after: u64, lease: Option<u32>) -> Result<Vec<Receipt>> {
+        self.client.receipts(after, lease).map_err(|error| sentence(&self.socket, error))
     }
 
     /// The observed state of links with keys.

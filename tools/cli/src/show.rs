@@ -7,6 +7,7 @@ mod drops;
 mod leases;
 mod links;
 mod ports;
+mod receipts;
 mod vifs;
 mod vswitches;
 mod workers;
@@ -24,7 +25,7 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
 
-/// Show ports, vswitches, vifs, links, leases, drops, workers or the spec.
+/// Show ports, vswitches, vifs, links, leases, receipts, drops, workers or the spec.
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     #[command(subcommand)]
@@ -50,6 +51,8 @@ enum What {
     Links(links::Filter),
     /// Leases: what they guarantee, what left by them, how long it waited
     Leases(leases::Filter),
+    /// Receipts of leases: what each gave in a minute, chained and signed
+    Receipts(receipts::Filter),
     /// Drops by reason, and what each means
     Drops(drops::Filter),
     /// Worker threads: core, load, frames
@@ -88,6 +91,7 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
         What::Vifs(filter) => vifs::list(&view, filter)?,
         What::Links(filter) => links::list(&view, filter, &process.links()?)?,
         What::Leases(filter) => leases::list(&view, filter, &leases_before, process.leases()?)?,
+        What::Receipts(filter) => receipts::list(&process.receipts(filter.after, filter.lease)?)?,
         What::Drops(filter) => drops::list(&view, filter)?,
         What::Workers | What::Spec { .. } => workers::list(&view),
     };

@@ -452,7 +452,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         };
         if let Err((reason, entry)) = placed {
             if self.queues.is_leased(entry.vif) {
-                self.counts.unsold(to.vif(), reason);
+                self.counts.unsold(to.vif(), reason, entry.wire_len());
             }
             let charged = (to.vswitch(), Some(to.vif()));
             self.discard(call.out, call.tap, packet, charged, reason, entry.frame);

@@ -187,7 +187,8 @@ fn what_a_worker_had_of_an_idle_port_is_not_held_against_it() {
     for now in (0..competes_from + 1_000_000_000).step_by(4_000) {
         for (lease, (schedule, meter, sent)) in workers.iter_mut().enumerate() {
             // First one of them alone, with a hundred times its weight, then both with more than the port has.
-            let count = if now < competes_from { u32::from(lease == 0 && now % 12_000 == 0) } else { 4 };
+            let count =
+                if now < competes_from { u32::from(lease == 0 && now % 12_000 == 0) } else { 4 };
             for _ in 0..count {
                 let _full = schedule.push(now, meter, packet(lease, 1_250, now));
             }

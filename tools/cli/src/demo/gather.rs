@@ -80,10 +80,10 @@ fn sold(seen: &Snapshot, lease: &LeaseStatus) -> LeaseReport {
         lease: lease.id,
         vifs: lease.vifs.iter().map(|vif| crate::names::vif(&seen.status, *vif)).collect(),
         rate: lease.rate,
-        guaranteed: lease.guaranteed.packets,
-        priority: lease.priority.packets,
-        no_room: lease.no_room,
-        within_ns: lease.delay_within(0.999),
+        guaranteed: lease.totals.guaranteed.packets,
+        priority: lease.totals.priority.packets,
+        no_room: lease.totals.no_room.packets,
+        within_ns: lease.totals.delay_within(0.999),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{names, units};
 use anyhow::Result;
 use clap::Args;
 use dataplane_api::Direction;
-use dataplane_api::status::LeaseStatus;
+use dataplane_api::status::{LeaseStatus, Volume};
 use serde::Serialize;
 
 #[derive(Args, Debug, Default)]
@@ -66,12 +66,13 @@ fn row(view: &View<'_>, earlier: &[LeaseStatus], lease: LeaseStatus) -> Row {
     let status = &view.now.status;
     let before = earlier.iter().find(|before| before.id == lease.id);
     let rates = before.zip(view.seconds).map(|(before, seconds)| {
+        let recent = lease.totals.since(&before.totals);
         #[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
-        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 * 8.0 / seconds;
+        let rate = |volume: Volume| volume.bytes as f64 * 8.0 / seconds;
         Rates {
-            guaranteed_bps: rate(lease.guaranteed.bytes, before.guaranteed.bytes),
-            priority_bps: rate(lease.priority.bytes, before.priority.bytes),
-            free_bps: rate(lease.free.bytes, before.free.bytes),
+            guaranteed_bps: rate(recent.guaranteed),
+            priority_bps: rate(recent.priority),
+            free_bps: rate(recent.free),
         }
     });
     Row {
@@ -106,7 +107,7 @@ fn table(rows: &[Row]) -> Table {
     columns.extend(["above ceiling", "no room", "99.9 % within"].map(|name| (name, Side::Right)));
     let mut table = Table::new(&columns);
     for row in rows {
-        let status = &row.status;
+        let (status, totals) = (&row.status, &row.status.totals);
         let mut cells = vec![
             row.lease.to_string(),
             row.vifs.join(" "),
@@ -121,11 +122,13 @@ fn table(rows: &[Row]) -> Table {
             Some(rates) => {
                 [rates.guaranteed_bps, rates.priority_bps, rates.free_bps].map(units::rate)
             }
-            None => [status.guaranteed, status.priority, status.free]
-                .map(|sold| units::bytes(sold.bytes)),
+            None => [totals.guaranteed, totals.priority, totals.free]
+                .map(|volume| units::bytes(volume.bytes)),
         });
-        cells.extend([status.above_ceiling, status.no_room].map(units::count));
-        cells.push(status.delay_within(0.999).map_or_else(|| "-".into(), units::nanos));
+        cells.extend(
+            [totals.above_ceiling, totals.no_room].map(|volume| units::count(volume.packets)),
+        );
+        cells.push(totals.delay_within(0.999).map_or_else(|| "-".into(), units::nanos));
         table.row(cells);
     }
     table

@@ -78,6 +78,17 @@ pub struct VswitchSpec {
     pub route_server: RouteServerSpec,
 }
 
+impl VswitchSpec {
+    /// Whether packets from a vif of one role may leave by a vif of another.
+    #[must_use]
+    pub fn allows(&self, from: Role, to: Role) -> bool {
+        match &self.allow {
+            Some(pairs) => pairs.contains(&(from, to)),
+            None => from == Role::Customer || to == Role::Customer,
+        }
+    }
+}
+
 /// The route server of a vswitch. Source: CJDNS-WIRE.md §6.4.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -256,6 +267,11 @@ pub enum Role {
     Peer,
     /// Is paid by the tenant.
     Provider,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Customer, Self::Peer, Self::Provider];
 }
 
 /// Six bytes, written `aa:bb:cc:dd:ee:ff`.

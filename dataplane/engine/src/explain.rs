@@ -4,7 +4,7 @@ use crate::admit::admit;
 use crate::rules::{LinkInfo, LinkKind, Record, Rules};
 use crate::switch::{self, HEADER_LEN, Judgement};
 use dataplane_api::limits::CABLE_HOPS_MAX;
-use dataplane_api::{DropReason, VswitchId};
+use dataplane_api::{DropReason, VifId, VswitchId};
 use std::fmt;
 use wire::label::Dotted;
 use wire::label::reverse;
@@ -30,6 +30,8 @@ pub struct Step {
 pub enum StepEnd {
     /// Out of the box.
     Leaves {
+        /// Id of the egress vif.
+        vif: VifId,
         /// Number of the egress vif.
         number: u16,
         /// Label after the step.
@@ -109,7 +111,7 @@ fn one_step<'a>(
         };
     }
     let end = match rules.vif(to.vif()) {
-        Some(vif) => StepEnd::Leaves { number, label, link: vif.link },
+        Some(vif) => StepEnd::Leaves { vif: vif.id, number, label, link: vif.link },
         None => StepEnd::Dropped { reason: DropReason::LinkGone, error: None },
     };
     (step(end), None)
@@ -141,7 +143,7 @@ impl fmt::Display for Step {
             None => write!(f, ", its low bits name nothing in this scheme: ")?,
         }
         match end {
-            StepEnd::Leaves { number, label, link } => {
+            StepEnd::Leaves { vif: _, number, label, link } => {
                 write!(f, "leaves by vif {number} ({link}) with label {}", Dotted(*label))
             }
             StepEnd::Cable { number, label } => {

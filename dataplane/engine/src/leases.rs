@@ -197,6 +197,15 @@ impl Rules {
         self.leases.iter()
     }
 
+    /// The lease that a vif has in one direction at `at`, Unix milliseconds.
+    #[must_use]
+    pub fn lease_of(&self, vif: VifId, direction: Direction, at: u64) -> Option<&LeaseInfo> {
+        let mut leases = self.leases.iter();
+        leases.find(|lease| {
+            lease.direction == direction && lease.holds(at) && lease.vifs.contains(&vif)
+        })
+    }
+
     /// The first moment after `at` at which other leases hold, Unix milliseconds.
     #[must_use]
     pub fn leases_change_after(&self, at: u64) -> Option<u64> {

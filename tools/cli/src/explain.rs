@@ -3,11 +3,12 @@
 use crate::connect::Process;
 use crate::label::Label;
 use crate::output::{OutputArgs, print_json};
-use crate::{ProcessArgs, names};
+use crate::{ProcessArgs, names, units};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use dataplane_api::{LinkSpec, Spec, Status, WorkerId};
-use engine::{Compiler, PortFacts, Rules, Step};
+use dataplane_api::{Direction, LinkSpec, Spec, Status, WorkerId};
+use engine::schedule::Terms;
+use engine::{Compiler, PortFacts, Rules, Step, StepEnd};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -37,6 +38,16 @@ struct Explanation {
     label: Label,
     vswitch: String,
     steps: Vec<Hop>,
+    /// How it waits for its port, if it leaves the box.
+    class: Option<Class>,
+}
+
+/// What decides when a packet leaves.
+#[derive(Debug, PartialEq, Serialize)]
+struct Class {
+    /// The lease of the vif that it leaves by.
+    lease: Option<u32>,
+    words: String,
 }
 
 /// One switch step inside the box.
@@ -94,8 +105,43 @@ fn explain(spec: &Spec, ports: &[PortFacts], vswitch: &str, label: Label) -> Res
         let known = names::listed(spec.vswitches.iter().map(|vswitch| vswitch.name.as_str()));
         anyhow!("there is no vswitch {vswitch:?}; the spec has {known}")
     })?;
-    let steps = engine::explain(&rules, id, label.0).into_iter().map(Hop::from).collect();
-    Ok(Explanation { label, vswitch: vswitch.to_owned(), steps })
+    let steps = engine::explain(&rules, id, label.0);
+    let class = steps.last().and_then(|step| class(&rules, step));
+    let steps = steps.into_iter().map(Hop::from).collect();
+    Ok(Explanation { label, vswitch: vswitch.to_owned(), steps, class })
+}
+
+/// How a packet waits after its last step; not at all if that does not lead out of the box.
+fn class(rules: &Rules, last: &Step) -> Option<Class> {
+    let StepEnd::Leaves { vif, .. } = last.end else { return None };
+    let port = rules.vif(vif)?.port()?;
+    let Some(lease) = rules.lease_of(vif, Direction::Out, daemon::clock::wall_ms()) else {
+        let words = match rules.capacity(port) {
+            Some(_) => "free: the vif has no lease now, so it leaves after what is leased",
+            None => "free: the port is not sold, so it leaves in the order it came",
+        };
+        return Some(Class { lease: None, words: words.into() });
+    };
+    let Terms { rate, burst, weight, ceiling, preserve_order } = lease.terms;
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let bits = |rate: u64| format!("{}bit/s", units::rate(rate as f64 * 8.0));
+    let mut words = format!(
+        "guaranteed by lease {} up to {}, {} at once; ",
+        lease.id,
+        bits(rate),
+        units::bytes(burst)
+    );
+    words += &match weight {
+        0 => "free above that".to_owned(),
+        weight => format!("priority above that, with a weight of {}", bits(weight)),
+    };
+    if ceiling > 0 {
+        words += &format!("; dropped above {}", bits(ceiling));
+    }
+    if preserve_order {
+        words += "; in the order it came";
+    }
+    Some(Class { lease: Some(lease.id), words })
 }
 
 /// Rules for looking at: nothing is sent, so the seed of their tables needs no secrecy.
@@ -114,6 +160,7 @@ fn from_file(path: &Path) -> Result<(Spec, Vec<PortFacts>)> {
         .map(|link| match link {
             LinkSpec::Ethernet { port, .. } | LinkSpec::Udp { port, .. } => port.as_str(),
         })
+        .chain(spec.capacities.iter().map(|capacity| capacity.port.as_str()))
         .collect();
     let facts =
         names.iter().map(|name| facts(name, mtu_here(name).unwrap_or(ASSUMED_MTU))).collect();
@@ -150,6 +197,9 @@ fn text(explanation: &Explanation) -> String {
     for (number, step) in explanation.steps.iter().enumerate() {
         text.push_str(&format!("{:2}. {}\n", number + 1, step.words));
     }
+    if let Some(class) = &explanation.class {
+        text.push_str(&format!("    {}\n", class.words));
+    }
     text
 }
 
@@ -177,6 +227,16 @@ mod tests {
         [[cable]]
         a = { vswitch = "red", vif = 4 }
         b = { vswitch = "blue", vif = 5 }
+
+        [[capacity]]
+        port = "nowhere0"
+        rate = 125_000_000
+        [[lease]]
+        id = 7
+        vifs = [{ vswitch = "red", vif = 2 }]
+        rate = 12_500_000
+        weight = 0
+        ceiling = 25_000_000
     "#;
 
     fn explained(label: u64) -> Explanation {
@@ -195,6 +255,10 @@ mod tests {
         assert_eq!(explanation.steps[0].director, Some(Director { number: 2, bits: 4 }));
         assert!(text(&explanation).starts_with("0000.0000.0000.0015 from vswitch red\n 1. red: "));
         assert!(explanation.steps[0].words.contains("leaves by vif 2"), "{explanation:?}");
+        let class = explanation.class.unwrap();
+        let words = "guaranteed by lease 7 up to 100 Mbit/s, 62.5 kB at once; free above that; \
+                     dropped above 200 Mbit/s";
+        assert_eq!((class.lease, class.words.as_str()), (Some(7), words));
     }
 
     #[test]
@@ -205,6 +269,7 @@ mod tests {
             explanation.steps.iter().map(|step| (step.vswitch.as_str(), step.from)).collect();
         assert_eq!(vswitches, [("red", 1), ("blue", 5)]);
         assert!(explanation.steps[1].words.contains("delivered"), "{explanation:?}");
+        assert_eq!(explanation.class, None);
     }
 
     #[test]

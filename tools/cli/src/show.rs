@@ -6,6 +6,7 @@
 mod drops;
 mod leases;
 mod links;
+mod policy;
 mod ports;
 mod receipts;
 mod vifs;
@@ -25,7 +26,7 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
 
-/// Show ports, vswitches, vifs, links, leases, receipts, drops, workers or the spec.
+/// Show ports, vswitches, vifs, links, leases, policy, receipts, drops, workers or the spec.
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     #[command(subcommand)]
@@ -51,6 +52,8 @@ enum What {
     Links(links::Filter),
     /// Leases: what they guarantee, what left by them, how long it waited
     Leases(leases::Filter),
+    /// Which ways through vswitches are open, from role to role
+    Policy(vswitches::Filter),
     /// Receipts of leases: what each gave in a minute, chained and signed
     Receipts(receipts::Filter),
     /// Drops by reason, and what each means
@@ -91,6 +94,7 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
         What::Vifs(filter) => vifs::list(&view, filter)?,
         What::Links(filter) => links::list(&view, filter, &process.links()?)?,
         What::Leases(filter) => leases::list(&view, filter, &leases_before, process.leases()?)?,
+        What::Policy(filter) => policy::list(&process.spec()?, filter)?,
         What::Receipts(filter) => receipts::list(&process.receipts(filter.after, filter.lease)?)?,
         What::Drops(filter) => drops::list(&view, filter)?,
         What::Workers | What::Spec { .. } => workers::list(&view),

@@ -319,7 +319,7 @@ fn draft_vswitch<'a>(
         .map(|listen| draft_listener(listen, &key, ports))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| SpecError::Listen { vswitch: spec.name.clone(), error })?;
-    let allow = allowed(spec.allow.as_deref());
+    let allow = allowed(spec);
     let route_servers = draft_route_servers(&spec.route_server).map_err(refuse)?;
     Ok(DraftVswitch { spec, key, scheme, allow, vifs, listeners, route_servers })
 }
@@ -330,18 +330,10 @@ fn scheme_of(spec: &SchemeSpec) -> Result<Scheme, VswitchError> {
     if u32::from(width) > DIRECTOR_BITS_MAX { Err(VswitchError::Width(width)) } else { Ok(scheme) }
 }
 
-/// By ingress role: the roles that packets may leave to. Valley-free unless said otherwise.
-fn allowed(pairs: Option<&[(Role, Role)]>) -> [u8; 3] {
-    let mut allow = [0; 3];
-    match pairs {
-        Some(pairs) => pairs.iter().for_each(|(from, to)| allow[*from as usize] |= 1 << *to as u8),
-        None => {
-            allow[Role::Customer as usize] = 0b111;
-            allow[Role::Peer as usize] = 1 << Role::Customer as u8;
-            allow[Role::Provider as usize] = 1 << Role::Customer as u8;
-        }
-    }
-    allow
+/// By ingress role: a bit for each role that packets may leave to.
+fn allowed(spec: &VswitchSpec) -> [u8; 3] {
+    let bits = |from| Role::ALL.into_iter().filter(move |to| spec.allows(from, *to));
+    Role::ALL.map(|from| bits(from).fold(0, |allow, to| allow | 1 << to as u8))
 }
 
 fn draft_vif(

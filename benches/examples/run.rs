@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("veth") => benches::veth::run()?,
         Some("leases") => benches::leases::run(&leases())?,
         other => {
-            let expected = "expected `switch`, `engine`, `veth`, `crypto`, `links`, `chain` or `leases`";
+            let expected =
+                "expected `switch`, `engine`, `veth`, `crypto`, `links`, `chain` or `leases`";
             return Err(format!("bench {other:?}: {expected}").into());
         }
     };

@@ -143,7 +143,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             let is_real_time = pin().is_some() && real_time();
             (stage::measure([2_000, 65_536]), is_real_time)
         });
-        let Ok((rounds, is_real_time)) = stage.join() else { anyhow::bail!("the stage bench panicked") };
+        let Ok((rounds, is_real_time)) = stage.join() else {
+            anyhow::bail!("the stage bench panicked")
+        };
         if !is_real_time {
             notes.push(NOT_REAL_TIME.to_owned());
         }

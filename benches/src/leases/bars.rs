@@ -80,14 +80,17 @@ pub(super) fn bars(figures: &[Figures], notes: &mut Vec<String>) -> Vec<Measurem
     for (name, unit, bar, of) in bars {
         let values: Vec<_> =
             figures.iter().filter_map(|figures| Some((of(figures)?, &figures.cell))).collect();
-        let worst = values.iter().copied().reduce(|a, b| if bar.worse(a.0, b.0) == a.0 { a } else { b });
+        let worst =
+            values.iter().copied().reduce(|a, b| if bar.worse(a.0, b.0) == a.0 { a } else { b });
         if let Some((value, cell)) = worst {
             notes.push(bar.note(name, value, &format!("worst of {} in {cell}", values.len())));
             results.push(measurement(name, unit, value, values.len()));
         }
     }
     let latest = figures.iter().map(|figures| figures.latest_us).reduce(f64::max);
-    results.extend(latest.map(|latest| measurement("in_profile_latest_us", "µs", latest, figures.len())));
+    results.extend(
+        latest.map(|latest| measurement("in_profile_latest_us", "µs", latest, figures.len())),
+    );
     results
 }
 
@@ -97,7 +100,12 @@ pub(super) fn peers(compared: &[Compared], notes: &mut Vec<String>) -> Vec<Measu
     for Compared { method, cell, delivered, p99_us, free, leases, .. } in compared {
         let (load, sold) = (cell.load, cell.sold);
         let mut add = |what: &str, unit, value| {
-            results.push(measurement(&format!("{method}_{what}_{load}_{sold}"), unit, value, *leases));
+            results.push(measurement(
+                &format!("{method}_{what}_{load}_{sold}"),
+                unit,
+                value,
+                *leases,
+            ));
         };
         add("delivered", "ratio", *delivered);
         add("p99_us", "µs", *p99_us);
@@ -111,7 +119,11 @@ pub(super) fn peers(compared: &[Compared], notes: &mut Vec<String>) -> Vec<Measu
     };
     if let (Some(own), Some(fifo)) = (p99("own"), p99("fifo")) {
         let (name, value) = ("paced_p99_vs_fifo", own / fifo);
-        notes.push(Bar::AtMost(1.25).note(name, value, "10 Gb/s, 2 000 leases, 90 % sold, all paced"));
+        notes.push(Bar::AtMost(1.25).note(
+            name,
+            value,
+            "10 Gb/s, 2 000 leases, 90 % sold, all paced",
+        ));
         results.push(measurement(name, "ratio", value, 1));
     }
     results

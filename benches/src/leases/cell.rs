@@ -187,7 +187,9 @@ impl Cell {
             Load::Greedy if eighth < 2 => Pattern::Even(20.0),
             Load::Aimd if eighth < 4 => Pattern::Aimd,
             Load::Calm if eighth < 4 => bursts,
-            Load::OnOff | Load::Greedy | Load::Aimd | Load::Calm | Load::Fast => Pattern::Even(0.97),
+            Load::OnOff | Load::Greedy | Load::Aimd | Load::Calm | Load::Fast => {
+                Pattern::Even(0.97)
+            }
         }
     }
 
@@ -205,11 +207,17 @@ impl Cell {
         let least = 2.0 * f64::from(LONGEST);
         let room = self.rate() as f64 * GUARANTEED_BUFFER;
         // The part of what is wanted that there is room for.
-        let sum = |part: f64| (0..self.leases).map(|lease| (part * wanted(lease)).max(least)).sum::<f64>();
+        let sum = |part: f64| {
+            (0..self.leases).map(|lease| (part * wanted(lease)).max(least)).sum::<f64>()
+        };
         let (mut low, mut part) = (0.0, 1.0);
         while sum(part) > room && part - low > 1e-6 {
             let half = f64::midpoint(low, part);
-            if sum(half) > room { part = half } else { low = half }
+            if sum(half) > room {
+                part = half
+            } else {
+                low = half
+            }
             if part - low <= 1e-6 {
                 part = low;
             }
@@ -250,14 +258,26 @@ mod tests {
     #[test]
     fn what_is_sold_and_what_may_burst_is_what_admission_lets_in() {
         for (gigabits, leases) in [(10, 1_000), (10, 10_000), (100, 65_536)] {
-            let cell = Cell { gigabits, leases, workers: 1, load: Load::Mix, sold: 90, warm_up: 0, window: 0 };
+            let cell = Cell {
+                gigabits,
+                leases,
+                workers: 1,
+                load: Load::Mix,
+                sold: 90,
+                warm_up: 0,
+                window: 0,
+            };
             let plan = cell.plan();
-            let sum = |of: fn(&Lease) -> u64| plan.iter().map(of).sum::<u64>() as f64 / cell.rate() as f64;
+            let sum = |of: fn(&Lease) -> u64| {
+                plan.iter().map(of).sum::<u64>() as f64 / cell.rate() as f64
+            };
             let rates = sum(|lease| lease.rate);
             assert!((0.899..=0.9).contains(&rates), "{rates}");
             let bursts = sum(|lease| lease.burst);
             assert!((0.005..=0.025).contains(&bursts), "{cell}: {bursts}");
-            let offered = |times: f64| plan.iter().filter(|lease| lease.pattern == Pattern::Even(times)).count();
+            let offered = |times: f64| {
+                plan.iter().filter(|lease| lease.pattern == Pattern::Even(times)).count()
+            };
             let parts = [0.97, 2.0, 20.0].map(|times| (offered(times) * 8 + 40) / plan.len());
             assert_eq!(parts, [4, 1, 1]);
         }

@@ -90,7 +90,8 @@ pub(super) fn drive(cell: &Cell, plan: &[Lease], method: &mut impl Method, seed:
     let mut fluid = Fluid::new(cell, plan);
     let mut tally = Tally::new(cell, plan.len());
     let mut arrived: Vec<Vec<Packet>> = vec![Vec::new(); cell.workers];
-    let mut polls: Vec<Nanos> = (0..cell.workers).map(|_| STEP * u64::from(random.below(POLL.1))).collect();
+    let mut polls: Vec<Nanos> =
+        (0..cell.workers).map(|_| STEP * u64::from(random.below(POLL.1))).collect();
     let (begin, end) = (cell.warm_up, cell.warm_up + cell.window);
     let mut fluid_begin = None;
     let mut fluid_end = None;
@@ -160,7 +161,8 @@ impl<'a> Tally<'a> {
         let sources = leases + super::cell::FREE_SOURCES as usize;
         // Up to a second; a thousandth exact.
         #[expect(clippy::expect_used, reason = "the bounds are constants that it takes")]
-        let delay = Histogram::new_with_bounds(64, 1_000_000_000, 3).expect("bounds of a histogram");
+        let delay =
+            Histogram::new_with_bounds(64, 1_000_000_000, 3).expect("bounds of a histogram");
         let out = Outcome {
             rows: vec![Row::default(); sources],
             delay,

@@ -61,7 +61,12 @@ pub(super) struct Fluid {
 impl Fluid {
     /// An idle one.
     pub(super) fn new(cell: &Cell, plan: &[Lease]) -> Self {
-        let flow = |lease: &Lease| Flow { weight: lease.weight as f64 / 1e9, finish: 0.0, taken: 0.0, waits: false };
+        let flow = |lease: &Lease| Flow {
+            weight: lease.weight as f64 / 1e9,
+            finish: 0.0,
+            taken: 0.0,
+            waits: false,
+        };
         Self {
             rate: cell.rate() as f64 / 1e9,
             now: 0.0,
@@ -166,9 +171,17 @@ mod tests {
 
     #[test]
     fn guaranteed_is_first_then_weights_then_free() {
-        let cell =
-            Cell { gigabits: 8, leases: 2, workers: 1, load: Load::Mix, sold: 70, warm_up: 0, window: 0 };
-        let rounded = |fluid: &Fluid| fluid.sent().iter().map(|sent| sent.round()).collect::<Vec<_>>();
+        let cell = Cell {
+            gigabits: 8,
+            leases: 2,
+            workers: 1,
+            load: Load::Mix,
+            sold: 70,
+            warm_up: 0,
+            window: 0,
+        };
+        let rounded =
+            |fluid: &Fluid| fluid.sent().iter().map(|sent| sent.round()).collect::<Vec<_>>();
         let lease = |weight| Lease { rate: 0, burst: 0, weight, pattern: Pattern::Burst };
         let mut fluid = Fluid::new(&cell, &[lease(100_000_000), lease(300_000_000)]);
         fluid.guaranteed(1_000);
@@ -186,8 +199,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_lost() {
-        let cell =
-            Cell { gigabits: 8, leases: 1, workers: 1, load: Load::Mix, sold: 70, warm_up: 0, window: 0 };
+        let cell = Cell {
+            gigabits: 8,
+            leases: 1,
+            workers: 1,
+            load: Load::Mix,
+            sold: 70,
+            warm_up: 0,
+            window: 0,
+        };
         let lease = Lease { rate: 0, burst: 0, weight: 100_000_000, pattern: Pattern::Burst };
         let mut fluid = Fluid::new(&cell, &[lease]);
         (0..100_000).for_each(|_| fluid.priority(0, 1_000));

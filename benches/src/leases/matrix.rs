@@ -29,12 +29,17 @@ pub(super) fn all() -> Vec<Cell> {
             let (window, wanted) = match load {
                 Load::Small => (SECOND / 20, workers == 1),
                 Load::Mix | Load::Aimd | Load::Calm => (SECOND, true),
-                Load::Paced | Load::Bursts | Load::OnOff | Load::Greedy | Load::Large | Load::Fast => {
-                    (SECOND / 2, workers == 1)
-                }
+                Load::Paced
+                | Load::Bursts
+                | Load::OnOff
+                | Load::Greedy
+                | Load::Large
+                | Load::Fast => (SECOND / 2, workers == 1),
             };
             if wanted {
-                cells.extend(SOLD.map(|sold| Cell { window, ..cell(100, 65_536, workers, load, sold) }));
+                cells.extend(
+                    SOLD.map(|sold| Cell { window, ..cell(100, 65_536, workers, load, sold) }),
+                );
             }
         }
     }

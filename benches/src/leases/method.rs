@@ -71,19 +71,30 @@ impl Own {
     /// As the daemon would set it up.
     pub(super) fn new(cell: &Cell, plan: &[Lease]) -> Self {
         let workers = cell.workers;
-        let part = |worker| plan.iter().skip(worker).step_by(workers).map(|lease| lease.rate).sum::<u64>();
+        let part =
+            |worker| plan.iter().skip(worker).step_by(workers).map(|lease| lease.rate).sum::<u64>();
         let all: u64 = plan.iter().map(|lease| lease.rate).sum();
-        let bytes: u64 = plan.iter().map(|lease| lease.burst).sum::<u64>() + cell.rate() * 30 / 1_000;
+        let bytes: u64 =
+            plan.iter().map(|lease| lease.burst).sum::<u64>() + cell.rate() * 30 / 1_000;
         let (from, to) = cell.lengths();
         // A quarter more than what may wait, in frames of the usual length.
         let frames = (bytes / u64::from((from + to) / 2) * 5 / 4) as usize;
         let guaranteed_frames = frames / 2;
-        let room = Room { frames, guaranteed_frames, vswitch_frames: u32::MAX, vswitches: VSWITCHES as usize };
+        let room = Room {
+            frames,
+            guaranteed_frames,
+            vswitch_frames: u32::MAX,
+            vswitches: VSWITCHES as usize,
+        };
         let mut schedules: Vec<_> = (0..workers).map(|_| Schedule::new(room)).collect();
         let shares = sync::port_share::shares(workers);
         for ((worker, schedule), share) in schedules.iter_mut().enumerate().zip(shares) {
             let guaranteed = (part(worker), all);
-            schedule.set_capacity(Some(Capacity { rate: cell.rate(), longest: LONGEST, guaranteed }));
+            schedule.set_capacity(Some(Capacity {
+                rate: cell.rate(),
+                longest: LONGEST,
+                guaranteed,
+            }));
             if workers > 1 {
                 schedule.set_share(Some(Box::new(share)));
             }

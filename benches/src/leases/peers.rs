@@ -55,7 +55,9 @@ pub(super) struct Fifo {
 impl Fifo {
     /// An empty one.
     pub(super) fn new(cell: &Cell, plan: &[Lease]) -> Self {
-        let policer = |lease: &Lease| Exact::new(&Lease { rate: 2 * lease.rate, burst: 2 * lease.burst, ..*lease });
+        let policer = |lease: &Lease| {
+            Exact::new(&Lease { rate: 2 * lease.rate, burst: 2 * lease.burst, ..*lease })
+        };
         Self {
             queue: VecDeque::new(),
             policers: plan.iter().map(policer).collect(),
@@ -70,7 +72,8 @@ impl Method for Fifo {
     fn push(&mut self, _: usize, now: Nanos, packet: Packet) -> Result<Class, Class> {
         let class = class(&packet, self.policers.len());
         let policer = self.policers.get_mut(packet.source as usize);
-        if policer.is_some_and(|policer| !policer.takes(now, packet.len)) || self.bytes > self.room {
+        if policer.is_some_and(|policer| !policer.takes(now, packet.len)) || self.bytes > self.room
+        {
             return Err(class);
         }
         self.bytes += u64::from(packet.len);

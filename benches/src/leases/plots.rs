@@ -18,19 +18,26 @@ type Line = (String, Vec<(f64, f64)>);
 pub(super) fn draw(folder: &Path, compared: &[Compared], figures: &[Figures]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     for load in [Load::Mix, Load::Greedy, Load::Paced] {
-        let meant = || compared.iter().filter(move |one| (one.cell.load, one.cell.sold) == (load, 90));
+        let meant =
+            || compared.iter().filter(move |one| (one.cell.load, one.cell.sold) == (load, 90));
         let delays = |one: &Compared| {
             let point = |(part, us): &(f64, f64)| (-(1.0 - part).log10(), us.max(0.1).log10());
             (one.method.to_owned(), one.delays.iter().map(point).collect())
         };
         let title = format!("{load}, 90 % sold: delay of what is in profile");
         let axes = ("nines of packets", "at most, powers of ten of a µs");
-        lines(&folder.join(format!("delay_{load}.svg")), &title, axes, &meant().map(delays).collect::<Vec<_>>())?;
+        lines(
+            &folder.join(format!("delay_{load}.svg")),
+            &title,
+            axes,
+            &meant().map(delays).collect::<Vec<_>>(),
+        )?;
         let shares = |one: &Compared| {
             let mut shares = one.shares.clone();
             shares.sort_by(f64::total_cmp);
             let part = |place: usize| place as f64 / shares.len() as f64;
-            let points = shares.iter().enumerate().map(|(place, share)| (part(place), share.min(3.0)));
+            let points =
+                shares.iter().enumerate().map(|(place, share)| (part(place), share.min(3.0)));
             (one.method.to_owned(), points.collect())
         };
         if meant().all(|one| one.shares.is_empty()) {
@@ -38,12 +45,18 @@ pub(super) fn draw(folder: &Path, compared: &[Compared], figures: &[Figures]) ->
         }
         let title = format!("{load}, 90 % sold: leftovers had, of the ideal");
         let axes = ("part of the leases", "had to ideal, at most 3");
-        lines(&folder.join(format!("leftovers_{load}.svg")), &title, axes, &meant().map(shares).collect::<Vec<_>>())?;
+        lines(
+            &folder.join(format!("leftovers_{load}.svg")),
+            &title,
+            axes,
+            &meant().map(shares).collect::<Vec<_>>(),
+        )?;
     }
     let latest: Vec<Line> = [1, 2, 8]
         .map(|workers| {
             let meant = figures.iter().filter(|figures| figures.cell.workers == workers);
-            let mut late: Vec<f64> = meant.map(|figures| figures.latest_us.clamp(-200.0, 200.0)).collect();
+            let mut late: Vec<f64> =
+                meant.map(|figures| figures.latest_us.clamp(-200.0, 200.0)).collect();
             late.sort_by(f64::total_cmp);
             let points = late.iter().enumerate().map(|(place, us)| (place as f64, *us));
             (format!("{workers} workers"), points.collect())
@@ -56,7 +69,8 @@ pub(super) fn draw(folder: &Path, compared: &[Compared], figures: &[Figures]) ->
 fn lines(path: &Path, title: &str, axes: (&str, &str), lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|(_, points)| points).copied();
     let range = |of: fn((f64, f64)) -> f64| {
-        let (low, high) = points().map(of).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+        let (low, high) =
+            points().map(of).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
         if low < high { low..high * 1.02 } else { low - 1.0..low + 1.0 }
     };
     if points().next().is_none() {

@@ -71,12 +71,27 @@ impl Stage {
     fn new(leases: u32) -> Self {
         // Nine tenths are sold; each lease sends 1.4 times what it is guaranteed, so some of it is priority.
         let rate = RATE * 9 / 10 / u64::from(leases);
-        let terms = Terms { rate, burst: (6 * u64::from(LONGEST)).max(rate / 200), weight: rate, ..Terms::default() };
-        let meters = || vec![Meter::new(Some(&terms), ticks(0)); leases as usize].into_boxed_slice();
+        let terms = Terms {
+            rate,
+            burst: (6 * u64::from(LONGEST)).max(rate / 200),
+            weight: rate,
+            ..Terms::default()
+        };
+        let meters =
+            || vec![Meter::new(Some(&terms), ticks(0)); leases as usize].into_boxed_slice();
         let frames = 1 << 17;
-        let room = Room { frames, guaranteed_frames: frames / 2, vswitch_frames: u32::MAX, vswitches: 4_096 };
+        let room = Room {
+            frames,
+            guaranteed_frames: frames / 2,
+            vswitch_frames: u32::MAX,
+            vswitches: 4_096,
+        };
         let mut schedule = Schedule::new(room);
-        schedule.set_capacity(Some(Capacity { rate: RATE, longest: LONGEST, guaranteed: (RATE, RATE) }));
+        schedule.set_capacity(Some(Capacity {
+            rate: RATE,
+            longest: LONGEST,
+            guaranteed: (RATE, RATE),
+        }));
         let role = |vif: u32| u8::try_from(vif % 3).unwrap_or(0);
         let policies = (0..leases).map(|vif| Policy { role: role(vif), mtu: 1_500 }).collect();
         let mut stage = Self {
@@ -125,7 +140,9 @@ impl Stage {
         // Reads first what all will need, so that the misses overlap.
         let known = burst.iter().filter(|(from, to, _)| {
             let (from, to) = (usize::from(*from), usize::from(*to));
-            self.ingress[from].is_leased() & self.egress[to].is_leased() & (self.policies[to].mtu > 0)
+            self.ingress[from].is_leased()
+                & self.egress[to].is_leased()
+                & (self.policies[to].mtu > 0)
         });
         black_box(known.count());
         let (now, mut pushed) = (self.now, 0);
@@ -133,12 +150,15 @@ impl Stage {
             let (ingress, egress) = (usize::from(from), usize::from(to));
             black_box(self.ingress[ingress].mark(ticks(now), len.into()));
             let (role, policy) = (self.policies[ingress].role, self.policies[egress]);
-            if self.matrix[usize::from(role & 3)] >> (policy.role & 3) & 1 == 0 || len > policy.mtu {
+            if self.matrix[usize::from(role & 3)] >> (policy.role & 3) & 1 == 0 || len > policy.mtu
+            {
                 continue;
             }
             let what = u8::from(len == 0);
-            let (slot, frame) = (to.into(), (NonZero::new(now).unwrap_or(NonZero::<u64>::MIN), len.into()));
-            let packet = Packet { frame, slot, packet: 0, vif: to, vswitch: to / 16, len, epoch: 0, what };
+            let (slot, frame) =
+                (to.into(), (NonZero::new(now).unwrap_or(NonZero::<u64>::MIN), len.into()));
+            let packet =
+                Packet { frame, slot, packet: 0, vif: to, vswitch: to / 16, len, epoch: 0, what };
             pushed += u64::from(self.schedule.push(now, &mut self.egress[egress], packet).is_ok());
         }
         pushed

@@ -1,7 +1,8 @@
 //! The management thread's state: the spec in force and everything that follows from it.
 
-use crate::allowances::allowances;
-use crate::box_clock::{BoxClock, Look};
+mod leases;
+
+use crate::box_clock::BoxClock;
 use crate::clock;
 use crate::counters::SharedCounters;
 use crate::keys::{self, Identities, KeyStore};
@@ -17,18 +18,16 @@ use crate::taps::{WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
 use dataplane_api::protocol::TapFilter;
 use dataplane_api::status::{
-    LeaseStatus, LeaseTotals, LinkStatus, PortStatus, RouterStatus, Status, VifStatus,
-    VswitchStatus, WorkerStatus,
+    LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
 };
 use dataplane_api::{
-    Direction, Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret,
-    Session, Spec, VifSpec, VswitchId,
+    Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
+    VifSpec, VswitchId,
 };
-use engine::{Compiler, LeaseInfo, Leases, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
+use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
-use rand_core::UnwrapErr;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -160,71 +159,6 @@ impl Manager {
         self.publish();
         self.allow();
         self.filters_until = self.versions.back().map(|version| version.number);
-    }
-
-    /// Lets those leases hold whose time it is.
-    fn choose_leases(&mut self) {
-        let now = self.box_clock.unix_ms(clock::now());
-        let rules = &self.tables.rules;
-        let due = rules.leases_change_after(now);
-        self.leases_due = due.map(|unix_ms| self.box_clock.monotonic(unix_ms));
-        let edition = self.tables.leases.edition() + 1;
-        self.tables.leases = Arc::new(Leases::at(rules, now, edition));
-    }
-
-    /// Starts and ends leases, and follows the clock they go by.
-    pub(crate) fn follow_leases(&mut self) {
-        let now = clock::now();
-        match self.box_clock.follow(now, clock::wall_nanos()) {
-            Look::Steady => {}
-            Look::Stepped(off) => self.notice(format!(
-                "the system's clock was set {} s away from the time that leases go by: they run on by that time; \
-                 restart the dataplane if the clock is right now",
-                off / 1_000_000_000
-            )),
-            Look::Back => self.notice("the system's clock agrees with the time of leases again".into()),
-        }
-        if self.leases_due.is_some_and(|due| due <= now) {
-            self.choose_leases();
-            self.publish();
-            self.allow();
-        }
-    }
-
-    /// Tells XDP programs what passes while workers are behind.
-    pub(crate) fn allow(&mut self) {
-        let Self { ports, tables, .. } = self;
-        let told = ports.iter_mut().enumerate().map(|(index, port)| {
-            port.allow(|| allowances(&tables.rules, &tables.leases, port_id(index)))
-        });
-        let failed: Vec<IoError> = told.filter_map(Result::err).collect();
-        failed.into_iter().for_each(|error| self.notice(error.to_string()));
-    }
-
-    /// Leases and what they gave.
-    pub(crate) fn leases(&self) -> Vec<LeaseStatus> {
-        let now = self.box_clock.unix_ms(clock::now());
-        let leases = self.tables.rules.leases();
-        leases.map(|lease| lease_status(&self.counters, lease, now)).collect()
-    }
-
-    /// Writes receipts.
-    fn follow_receipts(&mut self) {
-        let now = self.box_clock.unix_ms(clock::now());
-        let (rules, counters) = (&self.tables.rules, &self.counters);
-        self.receipts.follow(now, || {
-            let key = |lease: &LeaseInfo| {
-                let vswitch = rules.vif(lease.leader()?)?.vswitch;
-                Some(rules.vswitch(vswitch)?.key.to_string())
-            };
-            let sold = rules.leases().filter(|lease| lease.direction == Direction::Out);
-            sold.filter_map(|lease| Some((key(lease)?, lease_status(counters, lease, now))))
-                .collect()
-        });
-        let mut random = UnwrapErr(getrandom::SysRng);
-        if let Err(error) = self.receipts.keep(&self.tables.identities, &mut random) {
-            self.notice(format!("receipts cannot be kept on disk: {error}"));
-        }
     }
 
     /// Forgets learned vifs that the rules left out: the spec gave their place to another.
@@ -623,28 +557,6 @@ impl Manager {
                 generation: self.generation_of(passed.load(Ordering::Acquire)),
             })
             .collect()
-    }
-}
-
-fn lease_status(counters: &SharedCounters, lease: &LeaseInfo, now: u64) -> LeaseStatus {
-    let mut totals = LeaseTotals::default();
-    if lease.direction == Direction::Out {
-        lease.vifs.iter().for_each(|vif| totals.add(&counters.lease(*vif)));
-    }
-    LeaseStatus {
-        id: lease.id,
-        direction: lease.direction,
-        port: lease.port,
-        vifs: lease.vifs.clone(),
-        rate: lease.terms.rate,
-        burst: lease.terms.burst,
-        weight: lease.terms.weight,
-        ceiling: lease.terms.ceiling,
-        preserve_order: lease.terms.preserve_order,
-        start: Some(lease.start).filter(|start| *start > 0),
-        end: Some(lease.end).filter(|end| *end < u64::MAX),
-        holds: lease.holds(now),
-        totals,
     }
 }
 

@@ -444,8 +444,9 @@ impl<E: Queued> Schedule<E> {
         let ring = if self.share.is_some() { RING_SHARED } else { RING };
         let open = ahead <= ring.cast_signed();
         if !self.guaranteed.is_empty() {
-            let within_own =
-                || self.share.is_some() && after(self.own_clock, self.now) <= RING_OWN.cast_signed();
+            let within_own = || {
+                self.share.is_some() && after(self.own_clock, self.now) <= RING_OWN.cast_signed()
+            };
             return (open || within_own()).then_some((Class::Guaranteed, open));
         }
         if !open {

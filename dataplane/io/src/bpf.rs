@@ -10,8 +10,8 @@ use crate::mapping::Mapping;
 use crate::netlink::Netlink;
 use std::io;
 use std::mem::size_of;
-use std::sync::atomic::AtomicU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
 
 // Commands, types and flags. Source: linux/bpf.h.
 const MAP_CREATE: u32 = 0;

@@ -545,11 +545,8 @@ mod tests {
             .map(|meter| (meter, Allowance { priority: meter == 1, ..allowance }))
             .take(1 + sources.len())
             .collect();
-        let allowances = Allowances {
-            sources: sources.iter().copied().zip(1..).collect(),
-            meters,
-            sold: true,
-        };
+        let allowances =
+            Allowances { sources: sources.iter().copied().zip(1..).collect(), meters, sold: true };
         maps.shedding.as_mut().unwrap().allow(allowances).unwrap();
         room.took(0, || 0);
         Some((program, maps, room))
@@ -559,7 +556,8 @@ mod tests {
     fn what_finds_no_room_passes_by_its_links_meter_alone() {
         let four: SocketAddr = "10.1.2.3:4567".parse().unwrap();
         let six: SocketAddr = "[fd00::7]:4567".parse().unwrap();
-        let peers: [SocketAddr; 2] = ["127.0.0.1:0", "[fd00::7]:0"].map(|text| text.parse().unwrap());
+        let peers: [SocketAddr; 2] =
+            ["127.0.0.1:0", "[fd00::7]:0"].map(|text| text.parse().unwrap());
         let peer = [2, 0, 0, 0, 0, 1];
         let filter = PortFilter { macs: [OURS].into(), endpoints: [four, six].into() };
         let sources = [
@@ -624,7 +622,8 @@ mod tests {
         let filter = PortFilter { macs: [OURS].into(), ..PortFilter::default() };
         let Some((program, mut maps, mut room)) = shedding(&filter, &[]) else { return };
         let frame = frame(OURS, &[], ETHERTYPE_CJDNS, &[0; 46]);
-        let wanted = Allowances { sold: false, ..maps.shedding.as_ref().unwrap().allowed().clone() };
+        let wanted =
+            Allowances { sold: false, ..maps.shedding.as_ref().unwrap().allowed().clone() };
         maps.shedding.as_mut().unwrap().allow(wanted).unwrap();
         room.took(0, || 0);
         assert_eq!(all(&program, &frame, 56), TX);

@@ -151,7 +151,9 @@ fn a_run_without_end_is_stopped() {
 
 #[test]
 fn a_paced_template_keeps_its_interval_among_others() {
-    let Some((sender, sink)) = net("a_paced_template_keeps_its_interval_among_others") else { return };
+    let Some((sender, sink)) = net("a_paced_template_keeps_its_interval_among_others") else {
+        return;
+    };
     const EVERY: u64 = 50_000;
     let umem = Umem::new(UmemConfig::for_xdp(1500, 8192)).unwrap();
     let mut pool = umem.frames().unwrap();

@@ -124,7 +124,9 @@ mod tests {
         fair.push(&mut slab, (0, 10)).unwrap();
         fair.push(&mut slab, (0, 20)).unwrap();
         assert_eq!((fair.push(&mut slab, (0, 1)), fair.bytes_of(0)), (Err((0, 1)), 30));
-        let pop = |fair: &mut Fair, slab: &mut Slab<_>| fair.pop(slab).and_then(|number| slab.take(number));
+        let pop = |fair: &mut Fair, slab: &mut Slab<_>| {
+            fair.pop(slab).and_then(|number| slab.take(number))
+        };
         assert_eq!(pop(&mut fair, &mut slab), Some((0, 10)));
         assert_eq!((fair.bytes(), fair.is_empty()), (20, false));
         assert_eq!(pop(&mut fair, &mut slab), Some((0, 20)));

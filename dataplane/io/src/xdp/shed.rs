@@ -167,7 +167,8 @@ impl Shedding {
                 self.allowed.sources.insert(*source, *meter);
             }
         }
-        let gone = self.allowed.sources.keys().filter(|source| !wanted.sources.contains_key(source));
+        let gone =
+            self.allowed.sources.keys().filter(|source| !wanted.sources.contains_key(source));
         for source in gone {
             self.sources.remove(&source.key())?;
         }

@@ -465,9 +465,27 @@ impl<E: Queued> Schedule<E> {
     }
 
     /// Takes the first packet of a class, whether it is time or not.
-    #[inline]
+    // Two callers and no call: the packet would go through memory once more.
+    #[inline(always)]
     fn take(&mut self, class: Class) -> Option<E> {
-        let number = match class {
+        let is_free = class == Class::Free;
+        let item = if is_free && let Some(item) = self.front.pop_front() {
+            self.front_bytes -= u64::from(item.len());
+            item
+        } else {
+            let number = self.unlink(class)?;
+            self.slab.take(number)?
+        };
+        if is_free && let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) {
+            *frames -= 1;
+        }
+        Some(item)
+    }
+
+    /// Unlinks the first packet of a class that is in the slab: its number there.
+    #[inline]
+    fn unlink(&mut self, class: Class) -> Option<u32> {
+        match class {
             Class::Guaranteed => self.guaranteed.pop(&mut self.slab),
             Class::Priority => {
                 self.served = self.priority.first()?;
@@ -477,9 +495,8 @@ impl<E: Queued> Schedule<E> {
                 }
                 number
             }
-            Class::Free => return self.pop_free(),
-        };
-        self.slab.take(number?)
+            Class::Free => self.free.pop(&mut self.slab),
+        }
     }
 
     /// Takes any packet, whether it is time or not: the port is down, or has no capacity.
@@ -507,23 +524,5 @@ impl<E: Queued> Schedule<E> {
             share.tell(standing);
             self.told = standing;
         }
-    }
-
-    #[inline]
-    fn pop_free(&mut self) -> Option<E> {
-        let item = match self.front.pop_front() {
-            Some(item) => {
-                self.front_bytes -= u64::from(item.len());
-                item
-            }
-            None => {
-                let number = self.free.pop(&mut self.slab)?;
-                self.slab.take(number)?
-            }
-        };
-        if let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) {
-            *frames -= 1;
-        }
-        Some(item)
     }
 }

@@ -7,6 +7,9 @@
 pub mod chain;
 pub mod crypto;
 pub mod engine;
+#[cfg(target_arch = "x86_64")]
+pub mod flood;
+mod folder;
 pub mod frames;
 pub mod leases;
 pub mod links;

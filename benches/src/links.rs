@@ -10,6 +10,7 @@
 mod boxes;
 mod flood;
 
+use crate::folder::Folder;
 use crate::report::{Machine, Measurement, Report};
 use boxes::{Keys, NODES, Running, Side};
 use daemon::client::ClientError;
@@ -110,32 +111,14 @@ pub enum LinksBenchError {
     },
 }
 
-/// Files of a run, which go with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("switchyard-links-{}", std::process::id()));
-        std::fs::create_dir_all(path.join("box"))?;
-        std::fs::create_dir_all(path.join("nodes"))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left is in the folder for temporary files.
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Measures it.
 ///
 /// # Errors
 /// [`LinksBenchError`].
 pub fn run(options: Options) -> Result<Report, LinksBenchError> {
-    let folder = Folder::new()?;
-    let dirs = [folder.0.join("box"), folder.0.join("nodes")];
+    let folder = Folder::new("links")?;
+    let dirs = ["box", "nodes"].map(|name| folder.path().join(name));
+    dirs.iter().try_for_each(std::fs::create_dir_all)?;
     let keys = Keys::new(options.size);
     let flood = options.flood.then(|| Flood::new(options.size)).transpose()?;
     let plan = |side, dir: &PathBuf| {

@@ -16,7 +16,12 @@ pub fn cycles() -> u64 {
 /// A process that such a thread starts is in the class too, unless it is put back (as `testpmd` does): what the
 /// thread would wait for may wait for this very core, behind it, for ever.
 pub fn real_time() -> bool {
-    let priority = libc::sched_param { sched_priority: 1 };
+    real_time_at(1)
+}
+
+/// The same at another priority: those above go first.
+pub fn real_time_at(priority: i32) -> bool {
+    let priority = libc::sched_param { sched_priority: priority };
     // SAFETY: 0 means the calling thread; the parameter is read only, and lives through the call.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) == 0 }
 }

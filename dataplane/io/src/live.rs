@@ -44,6 +44,8 @@ const DUE_AT: usize = 8;
 const EVERY_AT: usize = 16;
 const SILENT_AT: usize = 24;
 const POSITION_LEN: usize = 32;
+/// Place of the time on the program's stack.
+const NOW: i16 = -16;
 /// Who is later than this with a paced frame, nanoseconds, does not make good for what it missed.
 const LATE_MAX: i32 = 1_000_000;
 
@@ -313,8 +315,9 @@ fn program(maps: &Maps, ifindex: u32, turns: usize, page_len: usize) -> Vec<u64>
     code.copy(R6, R1).store_value(Word, Fp, -4, 0);
     look_up(&mut code, &maps.position);
     // r9 = position. One thread runs the program at a time, so what counts on there needs no atomic.
-    code.copy(R9, R0).load(Double, R7, R9, offset(EVERY_AT)).jump_if(R7, If::Equal, 0, "in turn");
-    code.call(HELPER_KTIME_GET_NS).load(Double, R1, R9, offset(DUE_AT));
+    code.copy(R9, R0).call(HELPER_KTIME_GET_NS).store(Double, Fp, NOW, R0);
+    code.load(Double, R7, R9, offset(EVERY_AT)).jump_if(R7, If::Equal, 0, "in turn");
+    code.load(Double, R1, R9, offset(DUE_AT));
     code.jump_if_reg(R1, If::Greater, R0, "not due");
     code.copy(R2, R1).alu(Alu::Add, R2, LATE_MAX).jump_if_reg(R2, If::Greater, R0, "in time");
     code.copy(R1, R0).label("in time").alu_reg(Alu::Add, R1, R7);
@@ -334,10 +337,11 @@ fn program(maps: &Maps, ifindex: u32, turns: usize, page_len: usize) -> Vec<u64>
     code.jump_if(R8, If::Greater, small(LEN_MAX - 1), "drop").alu(Alu::Add, R8, 1);
     // The page comes as long as the longest.
     code.copy(R1, R6).copy(R2, R8).alu(Alu::Add, R2, -small(page_len));
-    code.call(HELPER_XDP_ADJUST_TAIL).jump_if(R0, If::NotEqual, 0, "drop");
+    code.jump_if(R2, If::Equal, 0, "fits");
+    code.call(HELPER_XDP_ADJUST_TAIL).jump_if(R0, If::NotEqual, 0, "drop").label("fits");
 
     // r0 = time, r1 = sequence, r2 = check: all in host order, then turned.
-    code.call(HELPER_KTIME_GET_NS).load(Double, R1, R9, offset(SEQUENCE_AT));
+    code.load(Double, R0, Fp, NOW).load(Double, R1, R9, offset(SEQUENCE_AT));
     code.copy(R7, R1).alu(Alu::Add, R7, 1).load(Word, R2, R9, offset(CHECK_AT));
     for wide in [R0, R1] {
         code.copy(R5, wide).alu_reg(Alu::Xor, R2, R5);

@@ -27,6 +27,8 @@ enum What {
     Crypto(CryptoArgs),
     /// Verifying announcements and blocks of the PKT chain, beside the C library of PacketCrypt
     Chain(ChainArgs),
+    /// A flood on the port of a leased tenant: what he loses, with shedding and without
+    Flood,
     /// Many links with keys: how fast they come up, what they cost when idle, and how they fare in a flood of strangers
     Links(LinksArgs),
     /// Leases in virtual time under loads that want to break them, beside exact twins and other methods; and their cost
@@ -88,6 +90,7 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
         What::Switch => benches::switch::run()?,
         What::Engine => benches::engine::run()?,
         What::Veth => benches::veth::run()?,
+        What::Flood => benches::flood::run()?,
         What::Crypto(CryptoArgs { alone: true, rounds }) => {
             benches::crypto::run(Vec::new(), rounds, Vec::new())?
         }

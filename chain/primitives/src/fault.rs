@@ -131,6 +131,9 @@ pub enum Fault {
     /// An amount or a sum beyond what there can be.
     #[error("transaction: an amount or a sum of amounts is beyond what there can be")]
     Amount,
+    /// An input that spends what is not there, or is spent already.
+    #[error("transaction: spends an output that is not there")]
+    InputMissing,
     /// The coinbase does not pay the steward its share.
     #[error("coinbase: does not pay the network steward its share")]
     StewardUnpaid,
@@ -233,6 +236,7 @@ impl Fault {
             Self::WitnessCommitment => "ErrWitnessCommitmentMismatch",
             Self::CoinbaseHeight => "ErrBadCoinbaseHeight",
             Self::Amount => "ErrBadTxOutValue",
+            Self::InputMissing => "ErrMissingTxOut",
             Self::StewardUnpaid => "ErrBadCoinbaseNetworkSteward",
             Self::Parent => "ErrMissingParent",
             Self::Bits => "ErrUnexpectedDifficulty",

@@ -24,6 +24,12 @@ pub fn work(header: &Header) -> BigUint {
     bits(header).work().unwrap_or_default()
 }
 
+/// What a chain has of it, the genesis included.
+#[must_use]
+pub fn total_work(headers: &[Header]) -> BigUint {
+    headers.iter().map(work).sum()
+}
+
 fn bits(header: &Header) -> Compact {
     Compact(header.bits.to_consensus())
 }

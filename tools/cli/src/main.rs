@@ -7,6 +7,7 @@
 mod apply;
 mod bench;
 mod capture;
+mod chain;
 mod check;
 mod config;
 mod connect;
@@ -56,6 +57,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Measure switching on this machine, beside what others cost on it
     Bench(bench::BenchArgs),
+    Chain(chain::ChainArgs),
     /// Send a spec to the running process: all of it is taken, or nothing
     Apply(apply::ApplyArgs),
     Keys(keys::KeysArgs),
@@ -112,6 +114,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Chain(args) => chain::run(args, out),
         Command::Apply(args) => apply::run(args, out),
         Command::Keys(args) => keys::run(args, out),
         Command::Peer(args) => peer::run(args, out),

@@ -84,8 +84,11 @@ impl Colours {
         now: Nanos,
         len: usize,
     ) -> Option<DropReason> {
-        let leader = self.meters.get(vif.index())?.leader();
-        let meter = self.meters.get_mut(leader.map_or(vif.index(), |vif| vif as usize))?;
+        let at = match self.meters.get(vif.index())?.leader() {
+            Some(leader) => leader as usize,
+            None => vif.index(),
+        };
+        let meter = self.meters.get_mut(at)?;
         let wire = (len + FRAMING).max(WIRE_MIN) as u64;
         match (meter.mark_late(ticks(now), ticks(late), wire), shed) {
             (Mark::Free, Shed::Free | Shed::Priority) => Some(DropReason::ShedFree),

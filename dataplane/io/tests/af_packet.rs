@@ -302,13 +302,18 @@ fn a_full_buffer_is_counted() {
         });
     }
     let mut received = 0;
+    let mut backlogs = Vec::new();
     until(|| {
         let mut burst = Burst::new();
         received += receiver.receive(&mut pool, &mut burst) as u64;
+        backlogs.push(receiver.backlog());
         burst.into_iter().for_each(|frame| pool.put(frame));
         received + receiver.statistics().rx_ring_full == COUNT
     });
     assert!((1..COUNT).contains(&received), "{received}");
+    // A full buffer, less a burst; and in the end nothing waits.
+    assert!((3..8).contains(&backlogs[0]) && backlogs.is_sorted_by(|a, b| a >= b), "{backlogs:?}");
+    assert_eq!(backlogs.last(), Some(&0));
     assert_eq!(sender.statistics().kicks_refused, 0);
 }
 

@@ -156,6 +156,37 @@ fn frames_cross_two_ports_of_one_memory() {
 }
 
 #[test]
+fn a_ring_that_fills_says_so() {
+    let Some(net) = net("a_ring_that_fills_says_so") else { return };
+    let (west_memory, memory) = (umem(), umem());
+    let (mut west_pool, mut pool) = (west_memory.frames().unwrap(), memory.frames().unwrap());
+    let (_west, mut sender) =
+        net.west.run(|| open(&west_memory, &mut west_pool, "w0", WEST).unwrap()).unwrap();
+    let (_p0, mut p0) =
+        net.middle.run(|| open(&memory, &mut pool, "p0", BOX_WEST).unwrap()).unwrap();
+    let mut backlogs = Vec::new();
+    for round in 0..8 {
+        let mut burst: Burst<io::Frame<'_>> =
+            (0..64).map(|n| frame(&mut west_pool, BOX_WEST, WEST, 64 * round + n)).collect();
+        until(|| {
+            sender.transmit(&mut burst);
+            sender.flush();
+            sender.reclaim(&mut west_pool);
+            burst.is_empty() && sender.pending() == 0
+        });
+        until(|| p0.backlog() == u8::try_from(round + 1).unwrap().min(7));
+        backlogs.push(p0.backlog());
+    }
+    assert_eq!(backlogs, [1, 2, 3, 4, 5, 6, 7, 7], "eighths, and nearly full");
+    for _ in 0..8 {
+        let mut burst = Burst::new();
+        assert_eq!(p0.receive(&mut pool, &mut burst), 64);
+        burst.into_iter().for_each(|frame| pool.put(frame));
+    }
+    assert_eq!(p0.backlog(), 0);
+}
+
+#[test]
 fn a_program_of_somebody_else_is_named_and_left_alone() {
     let Some(net) = net("a_program_of_somebody_else_is_named_and_left_alone") else { return };
     net.middle

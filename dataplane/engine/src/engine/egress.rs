@@ -54,7 +54,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             let sale = (entry.vif(), class, entry.wire_len(), entry.waited(now));
             let (vif, vswitch, packet, mut frame) =
                 (entry.vif(), entry.vswitch, entry.packet, entry.frame);
-            if entry.what == What::Frame {
+            if entry.what == What::FRAME {
                 bytes += frame.len() as u64;
                 tx.push(frame);
                 continue;
@@ -63,7 +63,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 self.discard(out, tap, packet, (vswitch, Some(vif)), DropReason::LinkGone, frame);
                 continue;
             };
-            if link.is_encrypted() && entry.what == What::Switch {
+            if link.is_encrypted() && entry.what == What::SWITCH {
                 let (at, epoch) = ((vif, entry.epoch), entry.epoch);
                 let ready = can_leave(next_hops, link)
                     .and_then(|()| seal::frame(&mut self.sessions, at, &mut frame, &mut out.news));

@@ -346,7 +346,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         cables: u32,
     ) {
         if to.1.owner() == self.worker {
-            self.queue(call, packet, to, frame, What::Switch);
+            self.queue(call, packet, to, frame, What::SWITCH);
         } else {
             self.leave_worker(call, packet, to, frame, cables);
         }
@@ -361,14 +361,14 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         frame: F,
     ) {
         if to.1.owner() == self.worker {
-            self.queue(call, packet, to, frame, What::Session);
+            self.queue(call, packet, to, frame, What::SESSION);
         } else {
             self.hand_off(
                 call,
                 packet,
                 to,
                 true,
-                HandOffAt::Queue { origin: Origin::Own, what: What::Session },
+                HandOffAt::Queue { origin: Origin::Own, what: What::SESSION },
                 frame,
             );
         }
@@ -401,7 +401,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         if to.kind() != LinkKind::Cable {
             let control = is_control(frame.bytes());
-            let at = HandOffAt::Queue { origin: call.origin, what: What::Switch };
+            let at = HandOffAt::Queue { origin: call.origin, what: What::SWITCH };
             return self.hand_off(call, packet, (slot, to), control, at, frame);
         }
         let rules = call.rules;

@@ -1,5 +1,7 @@
-//! `bench engine`: the whole pipeline between two memory ports: plain beside testpmd, with keys beside its ciphers alone.
+//! `bench engine`: the whole pipeline between two memory ports: plain beside testpmd, with keys beside its ciphers alone,
+//! and beside a flood of strangers.
 
+mod flood;
 mod pipeline;
 mod sealed;
 
@@ -79,6 +81,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
     let keyed_one = TenantBox::with_keys(1, SchemeSpec::V358)?;
     let keyed_all = TenantBox::with_keys(4096, SchemeSpec::V358)?;
     let mut sealed = Sealed::all(&keyed_one, &keyed_all)?;
+    let mut flooded = Sealed::flooded(&keyed_all)?;
     let mut testpmd = core.and_then(|core| match Testpmd::new(core.saturating_sub(1), core) {
         Ok(testpmd) => Some(testpmd),
         Err(error) => {
@@ -93,6 +96,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
             case.rounds.push(value);
         }
         sealed.iter_mut().for_each(Sealed::round);
+        flooded.flooded_round();
         // Both poll, so both have the core to themselves in turn.
         move_to(core.unwrap_or(0).saturating_sub(1));
         let measured = testpmd.as_mut().map(|testpmd| testpmd.measure(WINDOW));
@@ -106,7 +110,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
     for case in [&one, &all] {
         check(case.seen)?;
     }
-    for case in &sealed {
+    for case in sealed.iter().chain([&flooded]) {
         check(case.seen)?;
     }
     let mut results = vec![Measurement::of_rounds("pipeline_ns", "ns", &one.rounds)];
@@ -120,6 +124,7 @@ pub fn run() -> Result<Report, EngineBenchError> {
     results.push(Measurement::of_rounds("pipeline_64k_ns", "ns", &all.rounds));
     results.push(Measurement::of_rounds("tenants_cost_ns", "ns", &costs));
     sealed::results(&sealed, &mut results, &mut notes);
+    flooded.flood.results(&mut results, &mut notes);
     Ok(Report { machine: Machine::read(&one.path.pages.to_string()), results, notes })
 }
 

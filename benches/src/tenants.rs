@@ -1,6 +1,6 @@
 //! Boxes to measure: many vswitches of sixteen vifs, half of them on each of two ports.
 
-use dataplane_api::spec::{LinkSpec, SchemeSpec, Session, VifSpec};
+use dataplane_api::spec::{BeaconMode, LinkSpec, ListenSpec, SchemeSpec, Session, VifSpec};
 use dataplane_api::{
     Handshake, MacAddress, NodeSpec, Role, Spec, VswitchId, VswitchSpec, WorkerId,
 };
@@ -71,17 +71,17 @@ impl TenantBox {
     /// # Errors
     /// [`SpecError`] for more vswitches than a box may have.
     pub fn new(vswitches: u16, scheme: SchemeSpec) -> Result<Self, SpecError> {
-        Self::with_sessions(vswitches, scheme, |_| Session::Plain)
+        Self::with_sessions(vswitches, scheme, false, |_| Session::Plain)
     }
 
-    /// The same, with a node behind each link.
+    /// The same, with a node behind each link, and open to others.
     ///
     /// # Errors
     /// [`SpecError`] for more vswitches than a box may have.
     pub fn with_keys(vswitches: u16, scheme: SchemeSpec) -> Result<Self, SpecError> {
         // The nodes of one vswitch may be those of another; none is a vswitch of the box.
         let keys: Vec<_> = usable_keys().skip(vswitches.into()).take(16).collect();
-        Self::with_sessions(vswitches, scheme, |vif| {
+        Self::with_sessions(vswitches, scheme, true, |vif| {
             Session::Node(NodeSpec {
                 public_key: keys[usize::from(vif & 15)].to_string(),
                 password: None,
@@ -95,6 +95,7 @@ impl TenantBox {
     fn with_sessions(
         vswitches: u16,
         scheme: SchemeSpec,
+        takes_strangers: bool,
         session: impl Fn(u8) -> Session,
     ) -> Result<Self, SpecError> {
         let wire_scheme = if scheme == SchemeSpec::V48 { Scheme::v48() } else { Scheme::v358() };
@@ -104,6 +105,7 @@ impl TenantBox {
             public_key: key.to_string(),
             scheme: scheme.clone(),
             vifs: (0..16).map(|vif| vif_spec(Place { vswitch, vif }, session(vif))).collect(),
+            listens: if takes_strangers { listens(vswitch) } else { Vec::new() },
             ..VswitchSpec::default()
         });
         let spec = Spec { vswitches: specs.collect(), ..Spec::default() };
@@ -154,6 +156,16 @@ fn director(scheme: &Scheme, from: u16, to: u16) -> Option<(u8, u64)> {
     let directors = scheme.forms().iter().enumerate();
     let mut wide = directors.filter(|(_, form)| form.width() >= least);
     wide.find_map(|(index, form)| Some((form.width(), scheme.director(to, index)?)))
+}
+
+fn listens(vswitch: u16) -> Vec<ListenSpec> {
+    let listen = |port| ListenSpec::Ethernet {
+        port: format!("p{port}"),
+        vlan: None,
+        local: Some(MacAddress(Place { vswitch, vif: 0 }.own())),
+        beacon: BeaconMode::Off,
+    };
+    (0..PORTS).map(listen).collect()
 }
 
 fn vif_spec(place: Place, session: Session) -> VifSpec {

@@ -4,7 +4,7 @@ use crate::frames::{STRIDE_COLOURED, frames};
 use crate::tenants::PORTS;
 use dataplane_api::counters::Layout;
 use dataplane_api::limits::BURST_MAX;
-use dataplane_api::{PortId, WorkerId};
+use dataplane_api::{Nanos, PortId, WorkerId};
 use engine::{Burst, Engine, EngineConfig, NextHops, NoTap, Outcome, Rules};
 use io::{Frame, IoError, PageKind};
 
@@ -19,6 +19,7 @@ pub(super) struct Pipeline {
     pub(super) tx: [Vec<Frame<'static>>; PORTS as usize],
     pub(super) free: Vec<Frame<'static>>,
     pub(super) pages: PageKind,
+    pub(super) now: Nanos,
 }
 
 impl Pipeline {
@@ -33,7 +34,8 @@ impl Pipeline {
             vswitch_frames: 1024,
             punts_per_second: 0,
             punt_burst: 0,
-            strangers_per_second: 0,
+            // As daemons have it.
+            strangers_per_second: 10_000,
             seed: 0,
         };
         Ok(Self {
@@ -44,6 +46,7 @@ impl Pipeline {
             tx: std::array::from_fn(|_| Vec::with_capacity(count)),
             free,
             pages,
+            now: 1,
         })
     }
 
@@ -54,15 +57,16 @@ impl Pipeline {
             for (port, rx) in (0..).map(PortId).zip(&mut self.rx) {
                 let left = rx.len().saturating_sub(BURST_MAX);
                 burst.extend(rx.drain(left..));
-                self.engine.receive(rules, 1, port, &mut burst, &mut self.out, &mut NoTap);
+                self.engine.receive(rules, self.now, port, &mut burst, &mut self.out, &mut NoTap);
             }
             self.free.append(&mut self.out.free);
+            self.free.extend(self.out.strangers.drain(..).map(|stranger| stranger.frame));
             for (port, tx) in (0..).map(PortId).zip(&mut self.tx) {
                 let hops = &self.next_hops;
                 self.engine.transmit(
                     rules,
                     hops,
-                    1,
+                    self.now,
                     port,
                     BURST_MAX,
                     &mut burst,
@@ -79,7 +83,7 @@ impl Pipeline {
                 self.engine.transmit(
                     rules,
                     hops,
-                    1,
+                    self.now,
                     port,
                     BURST_MAX,
                     &mut burst,

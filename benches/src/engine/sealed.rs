@@ -1,6 +1,7 @@
 //! The pipeline with keys on all links: opened, switched, sealed; and the ciphers alone over the same packets.
 
 use super::FRAMES;
+use super::flood::{self, Flood, Flow};
 use super::pipeline::Pipeline;
 use crate::frames::STRIDE_COLOURED;
 use crate::report::Measurement;
@@ -45,6 +46,7 @@ pub(super) struct Sealed<'a> {
     pub(super) seen: (usize, usize),
     rounds: Vec<f64>,
     alone_rounds: Vec<f64>,
+    pub(super) flood: Flood,
 }
 
 /// The same packets, sealed with the same keys, for the ciphers alone.
@@ -118,7 +120,24 @@ impl<'a> Sealed<'a> {
             seen: (0, 0),
             rounds: Vec::new(),
             alone_rounds: Vec::new(),
+            flood: Flood::default(),
         })
+    }
+
+    /// The first of [`Self::all`] with as many frames of a flood beside its packets.
+    pub(super) fn flooded(at: &'a TenantBox) -> Result<Self, IoError> {
+        let mut case = Self::new("cryptoauth_64_flooded", at, Cipher::XSalsa, 64)?;
+        case.path.free.extend(Pipeline::new(FRAMES)?.free);
+        Ok(case)
+    }
+
+    /// One round of it: hellos for somebody who listens, and for nobody.
+    pub(super) fn flooded_round(&mut self) {
+        for flow in [Flow::ForNobody, Flow::ForListeners] {
+            self.flood.flow = Some(flow);
+            let value = median_slice(self, SLICES, 512, Self::prepare, Self::forward);
+            self.flood.rounds_of(flow).push(value);
+        }
     }
 
     /// One round of both.
@@ -136,6 +155,7 @@ impl<'a> Sealed<'a> {
     }
 
     fn forward(&mut self) {
+        self.path.now += flood::SLICE_NS;
         self.path.forward(&self.at.rules);
     }
 
@@ -144,14 +164,21 @@ impl<'a> Sealed<'a> {
         self.look();
         let mut frames = self.fill();
         for (from, frame) in frames.drain(..) {
-            self.path.rx[usize::from(from.port())].push(frame);
+            let rx = &mut self.path.rx[usize::from(from.port())];
+            rx.push(frame);
+            if let Some(flow) = self.flood.flow
+                && let Some(mut frame) = self.path.free.pop()
+            {
+                let _fits = frame.fill(&flood::hello(&mut self.random, from, flow));
+                rx.push(frame);
+            }
         }
     }
 
     /// All frames, as the neighbours send them.
     fn fill(&mut self) -> Vec<(Place, Frame<'static>)> {
         let mut filled = Vec::with_capacity(FRAMES);
-        for index in 0..self.path.free.len() {
+        for index in 0..FRAMES {
             let Some(mut frame) = self.path.free.pop() else { break };
             let vswitch = u16::try_from(self.random.below(self.at.vswitches)).unwrap_or(0);
             let mut vif = || u8::try_from(self.random.below(VIFS)).unwrap_or(0);

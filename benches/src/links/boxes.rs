@@ -214,6 +214,11 @@ impl Running {
         CounterFile::open(&self.dir.join("counters")).map_err(LinksBenchError::Counters)
     }
 
+    /// Whether all links are established.
+    pub(super) fn is_up(&self) -> Result<bool, LinksBenchError> {
+        Ok(self.links()?.iter().all(|link| link.state == "ESTABLISHED"))
+    }
+
     pub(super) fn links(&self) -> Result<Vec<LinkStatus>, LinksBenchError> {
         let mut client = Client::connect(&self.dir.join("socket"))?;
         Ok(client.links()?)

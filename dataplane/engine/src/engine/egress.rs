@@ -16,6 +16,17 @@ use dataplane_api::protocol::TapEvent;
 use dataplane_api::{DropReason, Nanos, PortId, VifId};
 use wire::buf::Packet;
 
+/// A packet of a leased vif that leaves: vif, class, bytes of wire, how long it waited.
+type Sale = (VifId, Class, u64, Nanos);
+
+/// The packet that was taken last is dropped, not sent.
+#[cold]
+fn unsell(sold: &mut Burst<Sale>, leased: bool) {
+    if leased {
+        sold.pop();
+    }
+}
+
 impl<F: Packet, B: Bank> Engine<F, B> {
     /// Appends at most `room` frames for `port` to `tx`, as they go on the wire, in the order of their turn; none while
     /// the port has been given what it is sold as.
@@ -39,7 +50,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         let room = room.min(tx.remaining_capacity());
         let (before, mut bytes) = (tx.len(), 0);
         let mut sent: Burst<(u16, u16)> = Burst::new();
-        let mut sold: Burst<(VifId, Class, u64, Nanos)> = Burst::new();
+        let mut sold: Burst<Sale> = Burst::new();
         let mut framed = FramedBurst::new();
         if let Some(schedule) = self.queues.port(port.index()) {
             schedule.begin(now);
@@ -51,7 +62,9 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             }
             let Some((class, entry)) = self.queues.pop(port.index()) else { break };
             let leased = self.queues.is_leased(entry.vif);
-            let sale = (entry.vif(), class, entry.wire_len(), entry.waited(now));
+            if leased {
+                sold.push((entry.vif(), class, entry.wire_len(), entry.waited(now)));
+            }
             let (vif, vswitch, packet, mut frame) =
                 (entry.vif(), entry.vswitch, entry.packet, entry.frame);
             if entry.what == What::FRAME {
@@ -60,6 +73,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 continue;
             }
             let Some((slot, link)) = rules.current(entry.slot, vif, entry.epoch) else {
+                unsell(&mut sold, leased);
                 self.discard(out, tap, packet, (vswitch, Some(vif)), DropReason::LinkGone, frame);
                 continue;
             };
@@ -68,6 +82,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 let ready = can_leave(next_hops, link)
                     .and_then(|()| seal::frame(&mut self.sessions, at, &mut frame, &mut out.news));
                 if let Err(reason) = ready {
+                    unsell(&mut sold, leased);
                     self.discard(out, tap, packet, (vswitch, Some(vif)), reason, frame);
                     continue;
                 }
@@ -75,12 +90,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 let index = u8::try_from(tx.len()).unwrap_or(u8::MAX);
                 framed.push(Framed { index, slot, vif, epoch, vswitch, packet });
                 tx.push(frame);
-                if leased {
-                    sold.push(sale);
-                }
                 continue;
             }
             if let Err(reason) = encap(rules, next_hops, link, &mut frame) {
+                unsell(&mut sold, leased);
                 self.discard(out, tap, packet, (vswitch, Some(vif)), reason, frame);
                 continue;
             }
@@ -90,9 +103,6 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             // A frame's chunk is shorter than 64 KiB.
             sent.push((entry.vif, u16::try_from(frame.len()).unwrap_or(u16::MAX)));
             tx.push(frame);
-            if leased {
-                sold.push(sale);
-            }
         }
         if let Some(schedule) = self.queues.port(port.index()) {
             schedule.end();

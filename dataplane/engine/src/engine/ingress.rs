@@ -425,7 +425,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     }
 
     /// Puts a packet into the queue of its port.
-    #[inline]
+    // As a call, a packet would go through memory once more.
+    #[inline(always)]
     pub(super) fn queue<T: Tap>(
         &mut self,
         call: &mut Call<'_, F, T>,
@@ -446,7 +447,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         }
         let port = to.port().index();
         let placed = if call.origin == Origin::Transit {
-            self.queues.push(call.now, port, len, entry).map(|_| ())
+            self.queues.push(call.now, port, len, entry)
         } else {
             self.queues.push_own(call.now, port, len, entry)
         };

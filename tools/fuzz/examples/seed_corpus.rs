@@ -266,6 +266,11 @@ fn spec() {
         ("vlan-4095", "vlan = 7", "vlan = 4095"),
         ("mtu-0", "mtu = 600", "mtu = 0"),
         ("key-cut", ".k\"", "\""),
+        ("leases-overlap", "end = 2_000", "end = 2_001"),
+        ("lease-oversold", "rate = 100_000_000", "rate = 120_000_000"),
+        ("lease-id-twice", "id = 2", "id = 1"),
+        ("lease-of-nobody", "vif = 0 }]", "vif = 8 }]"),
+        ("capacity-of-no-port", "port = \"p0\"\nrate", "port = \"p9\"\nrate"),
     ];
     for (name, from, to) in edits {
         let edited = text.replace(from, to);

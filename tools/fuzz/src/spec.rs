@@ -1,7 +1,8 @@
 //! Wanted states of the switches, from text and from the socket's form.
 
 use crate::rig;
-use dataplane_api::Spec;
+use dataplane_api::{Direction, Spec};
+use engine::{Leases, Rules};
 
 /// Most steps that [`engine::explain`] may take for one label: the vswitch itself and one per cable.
 const STEPS_MAX: usize = dataplane_api::limits::CABLE_HOPS_MAX as usize + 2;
@@ -14,6 +15,19 @@ pub fn spec(input: &[u8]) {
     }
     if let Ok(spec) = postcard::from_bytes(input) {
         compile(&spec);
+    }
+}
+
+/// Of no port is more guaranteed than nine tenths of what it is sold as.
+fn keeps_what_it_sells(rules: &Rules, at: u64) {
+    let _table = Leases::at(rules, at, 1);
+    for port in rules.leases().map(|lease| lease.port) {
+        let holding = rules.leases().filter(|lease| {
+            lease.port == port && lease.direction == Direction::Out && lease.holds(at)
+        });
+        let sum: u128 = holding.map(|lease| u128::from(lease.terms.rate)).sum();
+        let most = u128::from(rules.capacity(port).unwrap_or(0)) * 9 / 10;
+        assert!(sum <= most, "port {port} guarantees {sum} of {most} at {at}");
     }
 }
 
@@ -33,6 +47,9 @@ fn compile(spec: &Spec) {
         for label in [0, 1, 0x13, u64::MAX, 1 << 63] {
             assert!(engine::explain(&rules, vswitch.id, label).len() <= STEPS_MAX, "{label:x}");
         }
+    }
+    for lease in rules.leases() {
+        keeps_what_it_sells(&rules, lease.start);
     }
     for vif in rules.vifs() {
         assert_ne!(vif.number, 1, "1 is the vswitch itself");

@@ -27,7 +27,7 @@ pub(super) struct Packet {
 }
 
 impl Queued for Packet {
-    fn len(&self) -> u32 {
+    fn wire_len(&self) -> u32 {
         self.len
     }
 

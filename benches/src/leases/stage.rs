@@ -35,7 +35,7 @@ struct Packet {
 }
 
 impl Queued for Packet {
-    fn len(&self) -> u32 {
+    fn wire_len(&self) -> u32 {
         self.len.into()
     }
 

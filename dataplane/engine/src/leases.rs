@@ -69,11 +69,19 @@ pub(crate) struct Held {
     port: PortId,
 }
 
-/// What a port is sold as, and who sends its guarantees.
-#[derive(Clone, Debug, Default)]
+/// What a port is sold as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortCapacity {
+    /// Bytes of wire a second.
+    pub(crate) rate: u64,
+    /// Bytes of wire of its longest frame.
+    pub(crate) longest: u32,
+}
+
+/// The same, and who sends its guarantees.
+#[derive(Clone, Debug)]
 struct Sold {
-    rate: u64,
-    longest: u32,
+    capacity: PortCapacity,
     /// By worker: guaranteed bytes a second.
     guaranteed: Vec<u64>,
 }
@@ -100,9 +108,7 @@ impl Leases {
         let mut ports: Box<[Option<Sold>]> = rules
             .capacities
             .iter()
-            .map(|capacity| {
-                capacity.map(|(rate, longest)| Sold { rate, longest, guaranteed: Vec::new() })
-            })
+            .map(|capacity| capacity.map(|capacity| Sold { capacity, guaranteed: Vec::new() }))
             .collect();
         for lease in rules.leases.iter().filter(|lease| lease.holds(at)) {
             let Some(leader) = lease.leader() else { continue };
@@ -179,7 +185,7 @@ impl Leases {
     /// Longest frame on a vif's port, bytes of wire.
     pub(crate) fn longest(&self, vif: usize) -> u64 {
         let port = self.out(vif).and_then(|held| self.ports.get(held.port.index())?.as_ref());
-        port.map_or(0, |sold| sold.longest.into())
+        port.map_or(0, |sold| sold.capacity.longest.into())
     }
 
     /// What a port is to one worker's schedule.
@@ -187,7 +193,8 @@ impl Leases {
         let sold = self.ports.get(port)?.as_ref()?;
         let own = sold.guaranteed.get(worker).copied().unwrap_or(0);
         let all = sold.guaranteed.iter().sum();
-        Some(Capacity { rate: sold.rate, longest: sold.longest, guaranteed: (own, all) })
+        let PortCapacity { rate, longest } = sold.capacity;
+        Some(Capacity { rate, longest, guaranteed: (own, all) })
     }
 }
 
@@ -216,7 +223,7 @@ impl Rules {
     /// What a port is sold as, bytes of wire a second.
     #[must_use]
     pub fn capacity(&self, port: PortId) -> Option<u64> {
-        self.capacities.get(port.index()).copied().flatten().map(|(rate, _)| rate)
+        self.capacities.get(port.index()).copied().flatten().map(|capacity| capacity.rate)
     }
 }
 

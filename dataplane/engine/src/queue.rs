@@ -83,12 +83,6 @@ impl<F> Entry<F> {
         u64::from(wrapped(now >> SINCE_BITS).wrapping_sub(self.since)) << SINCE_BITS
     }
 
-    /// Bytes of wire.
-    #[inline]
-    pub(crate) fn wire_len(&self) -> u64 {
-        self.len().into()
-    }
-
     pub(crate) fn vif(&self) -> VifId {
         VifId(u32::from(self.vif))
     }
@@ -103,7 +97,7 @@ fn wrapped(time: u64) -> u32 {
 
 impl<F> Queued for Entry<F> {
     #[inline]
-    fn len(&self) -> u32 {
+    fn wire_len(&self) -> u32 {
         u32::from(self.place.0 & !Place::ODD)
     }
 

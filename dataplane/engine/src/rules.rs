@@ -21,7 +21,7 @@ pub use record::LinkKind;
 pub(crate) use record::{LinkKey, MAP_ENTRIES_MAX, NO_SLOT, Record, RecordParts, UNTAGGED};
 pub(crate) use schemes::{Director, Narrow, Return, SCHEMES_MAX, Schemes};
 
-use crate::leases::LeaseInfo;
+use crate::leases::{LeaseInfo, PortCapacity};
 use dataplane_api::{
     Generation, LinkAddress, LoginSpec, MacAddress, PortId, Role, VifId, VswitchId, WorkerId,
 };
@@ -178,8 +178,8 @@ pub struct Rules {
     pub(crate) vswitches: Vec<Option<VswitchInfo>>,
     pub(crate) vifs: Vec<Option<VifInfo>>,
     pub(crate) names: BTreeMap<String, VswitchId>,
-    /// By port, where it is sold: bytes of wire a second, and of its longest frame.
-    pub(crate) capacities: Box<[Option<(u64, u32)>]>,
+    /// By port, where it is sold.
+    pub(crate) capacities: Box<[Option<PortCapacity>]>,
     pub(crate) leases: Vec<LeaseInfo>,
     pub(crate) new_vswitches: Vec<VswitchId>,
     pub(crate) new_vifs: Vec<VifId>,

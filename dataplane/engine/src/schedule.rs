@@ -29,7 +29,7 @@ use time::{after, later};
 /// What can wait for a port.
 pub trait Queued {
     /// Bytes of wire: framing, preamble and gap included.
-    fn len(&self) -> u32;
+    fn wire_len(&self) -> u32;
     /// Index of the vswitch it belongs to.
     fn vswitch(&self) -> u16;
 }
@@ -228,7 +228,7 @@ impl<E: Queued> Schedule<E> {
 
     /// What the port is sold as from now on; `None`: it is not, nothing holds packets back, and nothing is guaranteed.
     pub fn set_capacity(&mut self, capacity: Option<Capacity>) {
-        self.front_frames = capacity.map_or(self.room.unsold(), |_| FRONT_FRAMES);
+        self.front_frames = if capacity.is_some() { FRONT_FRAMES } else { self.room.unsold() };
         let rate = capacity.map_or(0, |capacity| capacity.rate / OWN_PART);
         self.own.change(Some(&own_terms(rate.max(OWN_RATE_MIN))));
         self.pace = capacity.map(Pace::new);
@@ -271,7 +271,7 @@ impl<E: Queued> Schedule<E> {
         if !meter.is_leased() {
             return self.push_free(item).map(|()| Class::Free);
         }
-        let (now, len) = (ticks(now), u64::from(item.len()));
+        let (now, len) = (ticks(now), u64::from(item.wire_len()));
         match meter.mark(now, len) {
             Mark::Guaranteed { finish, .. } => {
                 let Some(pace) = &self.pace else {
@@ -306,7 +306,7 @@ impl<E: Queued> Schedule<E> {
     /// # Errors
     /// Why there is no room, with the packet.
     pub fn push_own(&mut self, now: Nanos, item: E) -> Result<(), (DropReason, E)> {
-        match self.own.mark(ticks(now), item.len().into()) {
+        match self.own.mark(ticks(now), item.wire_len().into()) {
             Mark::Guaranteed { start, .. } => {
                 let slot = start >> DEADLINE_SLOT_BITS;
                 let full = |item| (DropReason::QueueFull, item);
@@ -340,7 +340,7 @@ impl<E: Queued> Schedule<E> {
         // A tag out of reach is one of long ago, before the time wrapped.
         let ahead = u64::try_from(after(meter.tag, served)).unwrap_or(0);
         let ahead = if ahead <= SHARE_HORIZON { ahead } else { 0 };
-        let tag = ahead + weight.times(item.len().into());
+        let tag = ahead + weight.times(item.wire_len().into());
         let used = self.priority.bytes() + self.others.bytes;
         let left = pace.byte.times(pace.priority_bytes.saturating_sub(used));
         let most = weight.times(12 * pace.longest).max(LEASE_TIME).min(4 * left);
@@ -371,7 +371,7 @@ impl<E: Queued> Schedule<E> {
         }
         if self.free.is_empty() && self.front.len() < self.front_frames {
             *frames += 1;
-            self.front_bytes += u64::from(item.len());
+            self.front_bytes += u64::from(item.wire_len());
             self.front.push_back(item);
             return Ok(());
         }
@@ -446,7 +446,7 @@ impl<E: Queued> Schedule<E> {
         let (class, within) = self.turn()?;
         let place = self.place();
         let item = self.take(class)?;
-        let len = u64::from(item.len());
+        let len = u64::from(item.wire_len());
         let time = byte.times(len);
         self.clock = later(self.clock, self.now).wrapping_add(time);
         self.taken += time;
@@ -511,7 +511,7 @@ impl<E: Queued> Schedule<E> {
     #[inline(always)]
     fn pop_front(&mut self) -> Option<E> {
         let item = self.front.pop_front()?;
-        self.front_bytes -= u64::from(item.len());
+        self.front_bytes -= u64::from(item.wire_len());
         if let Some(frames) = self.by_vswitch.get_mut(usize::from(item.vswitch())) {
             *frames -= 1;
         }

@@ -1,7 +1,7 @@
 //! Leases and capacities of a spec, against the vifs of the rules.
 
 use super::PortFacts;
-use crate::leases::{LeaseInfo, RATE_MIN};
+use crate::leases::{LeaseInfo, PortCapacity, RATE_MIN};
 use crate::rules::{Rules, VifInfo};
 use crate::schedule::Terms;
 use crate::spec_error::{CapacityError, LeaseError, SpecError};
@@ -38,8 +38,8 @@ pub(super) fn add(rules: &mut Rules, spec: &Spec, ports: &[PortFacts]) -> Result
 }
 
 /// Rate and longest frame of each port that is sold.
-fn capacities(spec: &Spec, ports: &[PortFacts]) -> Result<Box<[Option<(u64, u32)>]>, SpecError> {
-    let mut sold: Box<[Option<(u64, u32)>]> = vec![None; ports.len()].into();
+fn capacities(spec: &Spec, ports: &[PortFacts]) -> Result<Box<[Option<PortCapacity>]>, SpecError> {
+    let mut sold: Box<[Option<PortCapacity>]> = vec![None; ports.len()].into();
     for capacity in &spec.capacities {
         let refuse = |error| SpecError::Capacity { port: capacity.port.clone(), error };
         let index = ports.iter().position(|port| port.name == capacity.port);
@@ -48,7 +48,7 @@ fn capacities(spec: &Spec, ports: &[PortFacts]) -> Result<Box<[Option<(u64, u32)
             return Err(refuse(CapacityError::Rate(capacity.rate)));
         }
         let longest = ports[index].mtu.saturating_add(FRAME_OVERHEAD);
-        if sold[index].replace((capacity.rate, longest)).is_some() {
+        if sold[index].replace(PortCapacity { rate: capacity.rate, longest }).is_some() {
             return Err(refuse(CapacityError::Twice));
         }
     }
@@ -92,7 +92,7 @@ fn resolve(
     }
     let name = || ports.get(port.index()).map_or_else(String::new, |port| port.name.clone());
     let capacity = rules.capacities.get(port.index()).copied().flatten();
-    let (rate, longest) = capacity.ok_or_else(|| LeaseError::NoCapacity(name()))?;
+    let PortCapacity { rate, longest } = capacity.ok_or_else(|| LeaseError::NoCapacity(name()))?;
     for asked in [Some(lease.rate), lease.weight, lease.ceiling].into_iter().flatten() {
         if asked > rate || asked > 0 && asked < RATE_MIN {
             return Err(LeaseError::Rate { found: asked, most: rate });
@@ -147,7 +147,8 @@ fn one_at_a_time(leases: &[LeaseInfo]) -> Result<(), SpecError> {
 /// At every moment a port's guarantees, and its bursts, are no more than it can keep.
 fn not_oversold(rules: &Rules, ports: &[PortFacts]) -> Result<(), SpecError> {
     let sold = rules.capacities.iter().enumerate();
-    for (index, (rate, _)) in sold.filter_map(|(index, sold)| Some((index, (*sold)?))) {
+    for (index, sold) in sold.filter_map(|(index, sold)| Some((index, (*sold)?))) {
+        let rate = sold.rate;
         let port = PortId(u16::try_from(index).unwrap_or(u16::MAX));
         let (most, bursts_most) = (part(rate, GUARANTEED_PER_MILLE), part(rate, BURSTS_MS));
         for direction in [Direction::Out, Direction::In] {

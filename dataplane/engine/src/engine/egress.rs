@@ -7,7 +7,7 @@ use crate::next_hops::NextHops;
 use crate::outcome::Outcome;
 use crate::queue::What;
 use crate::rules::Rules;
-use crate::schedule::Class;
+use crate::schedule::{Class, Queued};
 use crate::seal::{self, Framed, FramedBurst};
 use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter};
@@ -63,7 +63,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             let Some((class, entry)) = self.queues.pop(port.index()) else { break };
             let leased = self.queues.is_leased(entry.vif);
             if leased {
-                sold.push((entry.vif(), class, entry.wire_len(), entry.waited(now)));
+                sold.push((entry.vif(), class, entry.wire_len().into(), entry.waited(now)));
             }
             let (vif, vswitch, packet, mut frame) =
                 (entry.vif(), entry.vswitch, entry.packet, entry.frame);

@@ -8,6 +8,7 @@ use crate::open::{self, Opened, Sealed};
 use crate::outcome::{Arrival, HandOff, HandOffAt, Origin, Outcome, Punt, PuntKind, Stranger};
 use crate::queue::{Entry, What};
 use crate::rules::{LinkKey, LinkKind, NO_SLOT, Record, Rules, UNTAGGED};
+use crate::schedule::Queued;
 use crate::switch::{self, HEADER_LEN, Judgement};
 use crate::tap::Tap;
 use dataplane_api::counters::{Bank, PortCounter, WorkerCounter};
@@ -453,7 +454,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         };
         if let Err((reason, entry)) = placed {
             if self.queues.is_leased(entry.vif) {
-                self.counts.unsold(to.vif(), reason, entry.wire_len());
+                self.counts.unsold(to.vif(), reason, entry.wire_len().into());
             }
             let charged = (to.vswitch(), Some(to.vif()));
             self.discard(call.out, call.tap, packet, charged, reason, entry.frame);

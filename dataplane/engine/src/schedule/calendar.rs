@@ -127,7 +127,7 @@ impl Calendar {
         slot: u64,
         item: E,
     ) -> Result<(), E> {
-        let len = item.len();
+        let len = item.wire_len();
         let slot = if self.len == 0 {
             slot
         } else {
@@ -156,7 +156,7 @@ impl Calendar {
         let slot = self.first;
         let index = self.index(slot);
         let list = self.lists.get_mut(index)?;
-        let len = slab.first(*list)?.len();
+        let len = slab.first(*list)?.wire_len();
         let number = slab.unlink(list)?;
         self.len -= 1;
         self.bytes -= u64::from(len);
@@ -179,7 +179,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     impl Queued for usize {
-        fn len(&self) -> u32 {
+        fn wire_len(&self) -> u32 {
             1
         }
 

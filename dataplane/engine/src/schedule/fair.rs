@@ -51,7 +51,7 @@ impl Fair {
     /// # Errors
     /// The item, if there is no room in the slab, or no such vswitch.
     pub(super) fn push<E: Queued>(&mut self, slab: &mut Slab<E>, item: E) -> Result<(), E> {
-        let (vswitch, len) = (item.vswitch(), item.len());
+        let (vswitch, len) = (item.vswitch(), item.wire_len());
         let Some(queue) = self.queues.get_mut(usize::from(vswitch)) else { return Err(item) };
         let was_empty = queue.list == 0;
         slab.push(&mut queue.list, item)?;
@@ -67,7 +67,7 @@ impl Fair {
     pub(super) fn pop<E: Queued>(&mut self, slab: &mut Slab<E>) -> Option<u32> {
         loop {
             let queue = self.queues.get_mut(usize::from(*self.turns.front()?))?;
-            let len = slab.first(queue.list)?.len();
+            let len = slab.first(queue.list)?.wire_len();
             if queue.deficit < len {
                 queue.deficit += self.quantum;
                 self.turns.rotate_left(1);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     impl Queued for (u16, u32) {
-        fn len(&self) -> u32 {
+        fn wire_len(&self) -> u32 {
             self.1
         }
 

@@ -171,7 +171,7 @@ impl Worker {
             };
             self.path.account(now, moved);
             self.passed.look(self.tables.version(), &mut self.path);
-            if self.idle.is_due(moved) {
+            if self.idle.is_due(moved) && !self.path.engine.waits_for_clock(now) {
                 self.path.account_sleep(now);
                 self.idle.sleep(
                     &mut self.tables,

@@ -335,6 +335,13 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         self.queues.len(port.index())
     }
 
+    /// Whether frames leave within microseconds without anything coming in: a worker that slept would keep the port
+    /// from what it is sold as.
+    #[must_use]
+    pub fn waits_for_clock(&self, now: Nanos) -> bool {
+        self.queues.wait_for_clock(now)
+    }
+
     /// Whether frames leave by and by without anything coming in.
     #[must_use]
     pub fn is_pacing(&self) -> bool {

@@ -360,6 +360,11 @@ impl<F> Queues<F> {
         self.waiting[1 - self.turn]
     }
 
+    /// Whether some port has packets that leave within microseconds without anything coming in.
+    pub(crate) fn wait_for_clock(&self, now: Nanos) -> bool {
+        self.ports.iter().any(|schedule| schedule.waits_for_clock(now))
+    }
+
     /// Packets that wait for a port.
     #[inline]
     pub(crate) fn len(&self, port: usize) -> usize {

@@ -251,6 +251,12 @@ impl<E: Queued> Schedule<E> {
         self.len() == 0
     }
 
+    /// Whether what waits does so only because the port was given what it can send by now.
+    #[must_use]
+    pub fn waits_for_clock(&self, now: Nanos) -> bool {
+        self.pace.is_some() && !self.is_empty() && after(self.clock, ticks(now)) > 0
+    }
+
     /// Bytes that wait, by [`Class`].
     #[must_use]
     pub fn bytes(&self) -> [u64; 3] {

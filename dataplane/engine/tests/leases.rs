@@ -179,6 +179,10 @@ fn a_leased_packet_leaves_whatever_floods_the_port() {
         // The port sends what it is sold as: 10 frames a millisecond, and what its ring takes at the start.
         assert!((4_990..=5_010).contains(&(ours + others)), "{ours} + {others}");
         assert_eq!(ours >= least && ours >= 2_490, is_leased, "{ours} + {others}");
+        // Nobody may sleep while the port has more to send, and anybody if it does not take it.
+        let waits =
+            [0, 1_000_000].map(|later| flooded.rig.engine.waits_for_clock(flooded.now + later));
+        assert_eq!(waits, [true, false]);
     }
 }
 

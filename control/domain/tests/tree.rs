@@ -7,7 +7,7 @@
 )]
 
 use control_domain::leases::Binding;
-use control_domain::tree::{EditError, Place, SCHEMA, diff};
+use control_domain::tree::{EditError, Place, SCHEMA, SchemaError, TreeError, changes, diff};
 use control_domain::{Ask, Burst, LeaseId, Leases, PortSide, Slot, Time, Tree};
 use dataplane_api::{Direction, Generation, Secret, Spec, TenantId, WorkerId};
 use engine::{Compiler, PortFacts};
@@ -36,7 +36,15 @@ fn key(nth: usize) -> String {
 fn example() -> Tree {
     let text = format!(
         r#"
-        schema = 1
+        schema = 2
+        [box]
+        name = "north-east"
+        market = {{ refund_ppm = 500_000 }}
+        [node.pktd]
+        kind = "pktd"
+        url = "https://127.0.0.1:64765"
+        user = "box"
+        password = "hunter1"
         [port.west]
         capacity = 1_250_000_000
         [port.east]
@@ -145,12 +153,48 @@ fn a_tree_reads_back() {
     let tree = example();
     assert_eq!(Tree::from_toml(&tree.to_toml().unwrap()).unwrap(), tree);
     assert_eq!(Tree::from_toml("schema = 1").unwrap(), Tree::default());
-    let wrong = Tree::from_toml("schema = 1\n[tenant.red]\nid = 1\nquotas = 2\n").unwrap_err();
+    let wrong = Tree::from_toml("schema = 2\n[tenant.red]\nid = 1\nquotas = 2\n").unwrap_err();
     assert!(wrong.to_string().contains("line 4"), "{wrong}");
+    let future = Tree::from_toml("schema = 3");
+    assert_eq!(future, Err(TreeError::Schema(SchemaError::Unknown { found: 3 })));
     for bad in ["02", "+2", "65536", "-1", "two", ""] {
-        let text = format!("schema = 1\n[vswitch.x.vif.\"{bad}\"]\n");
+        let text = format!("schema = 2\n[vswitch.x.vif.\"{bad}\"]\n");
         assert!(Tree::from_toml(&text).is_err(), "{bad}");
     }
+}
+
+/// A tree goes through an earlier schema and back as far as that has words for it, and is refused beyond.
+#[test]
+fn schemas_go_up_and_down() {
+    let mut tree = example();
+    let error = tree.downgraded(1).unwrap_err();
+    let places = vec![place("box"), place("node.pktd")];
+    assert_eq!(error, SchemaError::Unsaid { schema: 1, places });
+    let text = tree.to_toml().unwrap().replace("schema = 2", "schema = 1");
+    assert_eq!(Tree::from_toml(&text), Err(TreeError::Schema(error)));
+    tree.delete(&place("box")).unwrap();
+    tree.delete(&place("node.pktd")).unwrap();
+    let down = tree.downgraded(1).unwrap();
+    assert_eq!(down.schema, 1);
+    assert_eq!(Tree::from_toml(&down.to_toml().unwrap()).unwrap(), tree);
+    assert_eq!(tree.downgraded(SCHEMA).as_ref(), Ok(&tree));
+    assert_eq!(tree.downgraded(0), Err(SchemaError::Unknown { found: 0 }));
+}
+
+/// A tree is its entries.
+#[test]
+fn entries_make_the_tree() {
+    let tree = example();
+    let mut made = Tree::default();
+    for change in changes(&Tree::default(), &tree) {
+        made.apply(&change).unwrap();
+    }
+    assert_eq!(made, tree);
+    assert_eq!(changes(&Tree::default(), &tree).len(), tree.entries().len());
+    for change in changes(&Tree::default(), &tree) {
+        made.apply(&change.reversed()).unwrap();
+    }
+    assert_eq!(made, Tree::default());
 }
 
 /// Each change makes one problem, at this place; where the dataplane can see it, it refuses too.
@@ -159,7 +203,11 @@ fn what_is_wrong_is_told_with_its_place() {
     let red = "vswitch.red-1";
     let node = format!("{red}.vif.2.link.ethernet.session.node");
     let cases: &[(String, Value, &str, bool)] = &[
-        ("schema".into(), json!(2), "schema", false),
+        ("schema".into(), json!(3), "schema", false),
+        ("box.market.refund_ppm".into(), json!(1_000_001), "", false),
+        ("box.market.confirmations".into(), json!(0), "", false),
+        ("node.pktd.url".into(), json!("ftp://x"), "", false),
+        ("node.pktd.password".into(), json!("(not shown)"), "", false),
         ("port.west.capacity".into(), json!(63), "port.west.capacity", true),
         ("port.north".into(), json!({"capacity": 1000}), "port.north", true),
         (
@@ -448,7 +496,7 @@ fn a_change_that_does_not_belong_there_is_refused() {
 /// Places that are there, that could be, and that could not.
 fn any_place() -> impl Strategy<Value = Place> {
     let top = prop::sample::select(vec![
-        "port", "tenant", "policy", "vswitch", "unit", "price", "schema", "x",
+        "port", "tenant", "policy", "vswitch", "unit", "price", "schema", "x", "box", "node",
     ]);
     let name = prop::sample::select(vec![
         "west",
@@ -527,6 +575,12 @@ proptest! {
                 prop_assert_eq!(&new, &before);
             }
         }
+        let mut changed = old.clone();
+        for change in changes(&old, &new) {
+            changed.apply(&change).unwrap();
+        }
+        changed.schema = new.schema;
+        prop_assert_eq!(&changed, &new);
         let (old, new) = (old.without_secrets(), new.without_secrets());
         let mut led = old.clone();
         for difference in diff(&old, &new) {

@@ -23,6 +23,8 @@ const PROBLEMS_MAX: usize = 100;
 /// What the dataplane can keep, at most: parts of a million, and microseconds.
 const GUARANTEED_PPM_MAX: u32 = 900_000;
 const BUFFER_US_MAX: u32 = 25_000;
+/// Longest name, contact or address that is kept, bytes.
+const TEXT_LEN_MAX: usize = 256;
 /// Shortest MTU of a vif: a switch error that quotes 16 bytes still fits.
 const MTU_MIN: u16 = 64;
 
@@ -104,6 +106,8 @@ impl Check<'_> {
         if tree.schema != super::SCHEMA {
             self.wrong(Here::top(&"schema"), tree.schema, super::SCHEMA);
         }
+        self.settings();
+        self.nodes();
         self.sold_ports();
         self.tenants();
         self.units();
@@ -127,6 +131,48 @@ impl Check<'_> {
             if let Some(other) = key.and_then(|key| keys.insert(key.0, name)) {
                 let found = format!("the key of vswitch {other}");
                 self.wrong(place.at(&"public_key"), found, "a key of its own");
+            }
+        }
+    }
+
+    fn settings(&mut self) {
+        let place = Here::top(&"box");
+        let market = &self.tree.settings.market;
+        for (name, text) in
+            [("name", &self.tree.settings.name), ("contact", &self.tree.settings.contact)]
+        {
+            if text.len() > TEXT_LEN_MAX {
+                let found = format!("{} bytes", text.len());
+                self.wrong(place.at(&name), found, format!("at most {TEXT_LEN_MAX}"));
+            }
+        }
+        let place = place.at(&"market");
+        if market.refund_ppm > 1_000_000 {
+            self.wrong(place.at(&"refund_ppm"), market.refund_ppm, "at most 1000000");
+        }
+        if market.confirmations == 0 {
+            self.wrong(place.at(&"confirmations"), 0, "1 or more");
+        }
+        if market.offer_ms == 0 {
+            self.wrong(place.at(&"offer_ms"), 0, "1 or more");
+        }
+    }
+
+    fn nodes(&mut self) {
+        for (name, node) in &self.tree.nodes {
+            let place = Here::top(&"node");
+            let place = place.at(&name);
+            self.name(place, name);
+            let is_url = ["http://", "https://"]
+                .iter()
+                .any(|scheme| node.url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+            if !is_url || node.url.len() > TEXT_LEN_MAX || node.url.contains(char::is_whitespace) {
+                let allowed = "https://HOST:PORT, or http:// on this machine";
+                self.wrong(place.at(&"url"), format!("{:?}", node.url), allowed);
+            }
+            if node.password.as_ref().is_some_and(dataplane_api::Secret::is_hidden) {
+                let found = "the mark of one that was not shown";
+                self.wrong(place.at(&"password"), found, "a password");
             }
         }
     }

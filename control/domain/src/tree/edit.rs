@@ -3,7 +3,7 @@
 //! Both work on one entry of a table (`port`, `vswitch` …) at a time where they can: a tree has tens of thousands of
 //! places.
 
-use super::{Place, Tree, Vswitch};
+use super::{Node, Place, Tree, Vswitch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -100,8 +100,10 @@ impl Tree {
     #[must_use]
     pub fn show(&self, place: &Place) -> Option<Value> {
         let (mut root, names) = match place.names() {
+            [top, below @ ..] if top == "box" => (value(&self.settings), below),
             [top, name, below @ ..] => {
                 let entry = match top.as_str() {
+                    "node" => value(&shown_node(self.nodes.get(name)?)),
                     "port" => value(self.ports.get(name)?),
                     "tenant" => value(self.tenants.get(name)?),
                     "unit" => value(self.units.get(name)?),
@@ -122,9 +124,19 @@ impl Tree {
         place: &Place,
         change: impl FnOnce(&mut Value, &[String]) -> Result<(), EditError>,
     ) -> Result<(), EditError> {
+        if let [top, below @ ..] = place.names()
+            && top == "box"
+        {
+            let mut root = value(&self.settings);
+            change(&mut root, below)?;
+            let root = if root.is_null() { Value::Object(serde_json::Map::new()) } else { root };
+            self.settings = typed(root, &Place::root().at(top))?;
+            return Ok(());
+        }
         if let [top, name, below @ ..] = place.names() {
             let entry = Entry { at: Place::root().at(top).at(name), name, below };
             match top.as_str() {
+                "node" => return edit_entry(&mut self.nodes, &entry, change),
                 "port" => return edit_entry(&mut self.ports, &entry, change),
                 "tenant" => return edit_entry(&mut self.tenants, &entry, change),
                 "unit" => return edit_entry(&mut self.units, &entry, change),
@@ -166,7 +178,7 @@ fn edit_entry<T: Serialize + DeserializeOwned>(
 /// Where the trees differ, in order; lists are compared as a whole.
 #[must_use]
 pub fn diff(old: &Tree, new: &Tree) -> Vec<Difference> {
-    let Tree { schema, ports, tenants, units, prices, policies, vswitches } = old;
+    let Tree { schema, settings, nodes, ports, tenants, units, prices, policies, vswitches } = old;
     let mut differences = Vec::new();
     let root = Place::root();
     let (before, after) = (Value::from(*schema), Value::from(new.schema));
@@ -176,6 +188,10 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Difference> {
         (Some(&after), Some(&after)),
         &mut differences,
     );
+    let (before, after) = (value(settings), value(&new.settings));
+    let before = (Some(&before), Some(&before));
+    walk(&root.at("box"), before, (Some(&after), Some(&after)), &mut differences);
+    maps(&root.at("node"), nodes, &new.nodes, shown_node, &mut differences);
     maps(&root.at("port"), ports, &new.ports, Clone::clone, &mut differences);
     maps(&root.at("tenant"), tenants, &new.tenants, Clone::clone, &mut differences);
     maps(&root.at("unit"), units, &new.units, Clone::clone, &mut differences);
@@ -233,6 +249,12 @@ fn shown(vswitch: &Vswitch) -> Vswitch {
     shown
 }
 
+fn shown_node(node: &Node) -> Node {
+    let mut shown = node.clone();
+    shown.hide_secrets();
+    shown
+}
+
 fn step<'a>(here: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     match here {
         Value::Object(table) => table.get_mut(name),
@@ -247,7 +269,7 @@ fn above(place: &Place, names: usize) -> Place {
     place.names().iter().take(kept).fold(Place::root(), |place, name| place.at(name))
 }
 
-fn value<T: Serialize>(of: &T) -> Value {
+pub(super) fn value<T: Serialize>(of: &T) -> Value {
     // Names are text and numbers fit: nothing of the tree cannot be a value.
     let mut value = serde_json::to_value(of).unwrap_or(Value::Null);
     without_nulls(&mut value);
@@ -266,7 +288,7 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
-fn typed<T: DeserializeOwned>(value: Value, at: &Place) -> Result<T, EditError> {
+pub(super) fn typed<T: DeserializeOwned>(value: Value, at: &Place) -> Result<T, EditError> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     T::deserialize(tracked).map_err(|error| {

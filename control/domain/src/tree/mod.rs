@@ -1,6 +1,8 @@
 //! The configuration tree: what an operator says the box shall be, as one typed value.
 //!
 //! ```text
+//! box               what holds for the box as a whole
+//! node.NAME         nodes that the box is attached to: a chain's, a wallet, Lightning
 //! port.NAME         what of a port is for sale, and by which rules
 //! tenant.NAME       who is on the box, and how much each may have
 //! unit.CODE         what prices and accounts are in
@@ -18,13 +20,19 @@
 mod check;
 mod compile;
 mod edit;
+mod entry;
 mod place;
 mod price;
+mod schema;
+mod settings;
 
 pub use check::Problem;
 pub use edit::{Difference, EditError, diff};
+pub use entry::{Change, changes};
 pub use place::{BadPlace, Place};
 pub use price::{Asset, Price, Quote, QuoteError, QuotePart, RatePrice};
+pub use schema::{SchemaError, TreeError};
+pub use settings::{Market, Node, NodeKind, Settings};
 
 use crate::terms::PortTerms;
 use dataplane_api::{
@@ -35,8 +43,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Version of the tree's shape.
-pub const SCHEMA: u32 = 1;
+/// Version of the tree's shape; earlier ones are read, and written as far as they can say what is there.
+pub const SCHEMA: u32 = 2;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +52,12 @@ pub const SCHEMA: u32 = 1;
 pub struct Tree {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// What holds for the box as a whole.
+    #[serde(default, rename = "box", skip_serializing_if = "Settings::is_default")]
+    pub settings: Settings,
+    /// Nodes that the box is attached to.
+    #[serde(default, rename = "node", skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: BTreeMap<String, Node>,
     /// Ports that are sold, by their names in the dataplane.
     #[serde(default, rename = "port", skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
@@ -68,6 +82,8 @@ impl Default for Tree {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            settings: Settings::default(),
+            nodes: BTreeMap::new(),
             ports: BTreeMap::new(),
             tenants: BTreeMap::new(),
             units: BTreeMap::new(),
@@ -263,27 +279,12 @@ pub struct Login {
 }
 
 impl Tree {
-    /// Reads a tree from TOML.
-    ///
-    /// # Errors
-    /// The text is no tree: line, column, and what was expected there.
-    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    /// The tree as TOML, passwords included.
-    ///
-    /// # Errors
-    /// A number above 2⁶³, which TOML does not have.
-    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string(self)
-    }
-
     /// The same for other people's eyes: every password is [`Secret::HIDDEN`].
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
         shown.vswitches.values_mut().for_each(Vswitch::hide_secrets);
+        shown.nodes.values_mut().for_each(Node::hide_secrets);
         shown
     }
 }

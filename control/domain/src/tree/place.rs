@@ -1,11 +1,12 @@
 //! Where something stands in the tree: `vswitch.red.vif.2.mtu`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// Names from the root down.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Place(Vec<String>);
 
 /// Text that is no place.
@@ -28,6 +29,12 @@ impl Place {
         let mut names = self.0.clone();
         names.push(name.to_string());
         Self(names)
+    }
+
+    /// Whether it is another place or below that.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
     }
 
     /// The names.
@@ -83,6 +90,14 @@ impl FromStr for Place {
             };
         }
         Ok(Self(names))
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = BadPlace;
+
+    fn try_from(text: String) -> Result<Self, BadPlace> {
+        text.parse()
     }
 }
 

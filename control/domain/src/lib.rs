@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod calendar;
 pub mod leases;
 pub mod terms;

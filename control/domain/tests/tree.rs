@@ -331,6 +331,13 @@ fn what_is_wrong_is_told_with_its_place() {
             "vswitch.red-1.listen.0.udp.port",
             true,
         ),
+        (
+            "tenant.red.quota.ports".into(),
+            json!(["west"]),
+            "vswitch.red-1.listen.0.udp.port",
+            false,
+        ),
+        ("policy.open.tenant".into(), json!("blue"), "vswitch.red-1.policy", false),
         (format!("{red}.listen.0.udp.vlan"), json!(0), "vswitch.red-1.listen.0.udp.vlan", true),
     ];
     for (at, value, expected, dataplane_sees_it) in cases {

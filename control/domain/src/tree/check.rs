@@ -112,8 +112,16 @@ impl Check<'_> {
         self.tenants();
         self.units();
         self.prices();
-        for name in tree.policies.keys() {
-            self.name(Here::top(&"policy").at(&name), name);
+        for (name, policy) in &tree.policies {
+            let place = Here::top(&"policy");
+            let place = place.at(&name);
+            self.name(place, name);
+            if let Some(tenant) =
+                policy.tenant.as_ref().filter(|it| !tree.tenants.contains_key(*it))
+            {
+                let found = format!("{tenant:?}, of which there is none");
+                self.wrong(place.at(&"tenant"), found, names(tree.tenants.keys()));
+            }
         }
         let vifs = tree.vswitches.values().map(|vswitch| vswitch.vifs.len()).sum::<usize>();
         if tree.vswitches.len() > VSWITCHES_MAX || vifs > VIFS_MAX {
@@ -290,11 +298,15 @@ impl Check<'_> {
             let found = format!("{:?}, of which there is none", vswitch.tenant);
             self.wrong(place.at(&"tenant"), found, names(self.tree.tenants.keys()));
         }
-        if let Some(policy) = vswitch.policy.as_ref()
-            && !self.tree.policies.contains_key(policy)
-        {
-            let found = format!("{policy:?}, of which there is none");
-            self.wrong(place.at(&"policy"), found, names(self.tree.policies.keys()));
+        if let Some(policy) = vswitch.policy.as_ref() {
+            let is_usable = |policy: &super::Policy| {
+                policy.tenant.as_ref().is_none_or(|tenant| *tenant == vswitch.tenant)
+            };
+            if !self.tree.policies.get(policy).is_some_and(is_usable) {
+                let usable = self.tree.policies.iter().filter(|(_, policy)| is_usable(policy));
+                let found = format!("{policy:?}, of which there is none for it");
+                self.wrong(place.at(&"policy"), found, names(usable.map(|(name, _)| name)));
+            }
         }
         self.key(place.at(&"public_key"), &vswitch.public_key);
         if let RouteServerSpec::Keys(keys) = &vswitch.route_server {
@@ -339,7 +351,7 @@ impl Check<'_> {
                 ListenSpec::Ethernet { port, vlan, .. } => ("ethernet", port, vlan),
                 ListenSpec::Udp { port, vlan, .. } => ("udp", port, vlan),
             };
-            self.address(place.at(&"listen").at(&index).at(&kind), port, *vlan);
+            self.address(place.at(&"listen").at(&index).at(&kind), &vswitch.tenant, port, *vlan);
         }
     }
 
@@ -365,7 +377,8 @@ impl Check<'_> {
                 };
                 let link_place = place.at(&"link");
                 let link_place = link_place.at(&kind);
-                self.address(link_place, port, *vlan);
+                let tenant = self.tree.vswitches.get(vswitch).map(|vswitch| &vswitch.tenant);
+                self.address(link_place, tenant.map_or("", String::as_str), port, *vlan);
                 if let Some(node) = link.node() {
                     let node_place = link_place.at(&"session");
                     let node_place = node_place.at(&"node");
@@ -401,8 +414,15 @@ impl Check<'_> {
         }
     }
 
-    fn address(&mut self, place: Here<'_>, port: &str, vlan: Option<u16>) {
+    fn address(&mut self, place: Here<'_>, tenant: &str, port: &str, vlan: Option<u16>) {
         self.port(place.at(&"port"), port);
+        let tenant = self.tree.tenants.get(tenant);
+        if let Some(ports) = tenant.and_then(|tenant| tenant.quota.ports.as_ref())
+            && !ports.contains(port)
+        {
+            let found = format!("{port:?}, on which its tenant may have no links");
+            self.wrong(place.at(&"port"), found, names(ports.iter()));
+        }
         if let Some(vlan) = vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
             self.wrong(place.at(&"vlan"), vlan, "1 to 4094");
         }

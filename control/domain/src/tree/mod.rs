@@ -39,7 +39,7 @@ use dataplane_api::{
     LinkSpec, ListenSpec, Role, RouteServerSpec, SchemeSpec, Secret, Session, VifName,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv6Addr;
 
@@ -168,11 +168,14 @@ pub struct Quota {
     pub vifs: u32,
     /// Logins, over all of them.
     pub logins: u32,
+    /// Ports that it may have links on; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<BTreeSet<String>>,
 }
 
 impl Default for Quota {
     fn default() -> Self {
-        Self { vswitches: 1, vifs: 256, logins: 256 }
+        Self { vswitches: 1, vifs: 256, logins: 256, ports: None }
     }
 }
 
@@ -180,6 +183,9 @@ impl Default for Quota {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// Name of the tenant whose it is, to use and to change; `None`: the box's, for all to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Allowed (ingress role, egress role) pairs.
     pub allow: Vec<(Role, Role)>,
 }

@@ -3,12 +3,12 @@
 //! | schema | what came with it |
 //! |---|---|
 //! | 1 | ports, tenants, units, prices, policies, vswitches |
-//! | 2 | `box`, `node` |
+//! | 2 | `box`, `node`, `policy.NAME.tenant`, `tenant.NAME.quota.ports` |
 //!
 //! Upwards nothing is lost: what an earlier schema does not say has its default. Downwards what the earlier schema
 //! cannot say is refused with its places, and never left out: a box that goes back must be told first.
 
-use super::{Place, SCHEMA, Tree, changes};
+use super::{Place, SCHEMA, Tree};
 use serde::Deserialize;
 
 /// Why a text is no tree.
@@ -107,10 +107,12 @@ impl Tree {
 
 /// Where something is that schema 1 does not know.
 fn beyond_schema_1(tree: &Tree) -> Vec<Place> {
-    let changes = changes(&Tree::default(), tree);
-    let is_new = |place: &Place| {
-        let table = place.names().first().map(String::as_str);
-        matches!(table, Some("box" | "node"))
-    };
-    changes.into_iter().map(|change| change.place).filter(is_new).collect()
+    let root = Place::root();
+    let settings = (!tree.settings.is_default()).then(|| root.at("box"));
+    let nodes = tree.nodes.keys().map(|name| root.at("node").at(name));
+    let policies = tree.policies.iter().filter(|(_, policy)| policy.tenant.is_some());
+    let policies = policies.map(|(name, _)| root.at("policy").at(name).at("tenant"));
+    let tenants = tree.tenants.iter().filter(|(_, tenant)| tenant.quota.ports.is_some());
+    let tenants = tenants.map(|(name, _)| root.at("tenant").at(name).at("quota").at("ports"));
+    settings.into_iter().chain(nodes).chain(policies).chain(tenants).collect()
 }

@@ -17,6 +17,8 @@ pub mod address;
 pub mod amount;
 pub mod announcement;
 pub mod block;
+#[cfg(feature = "builder")]
+pub mod builder;
 pub mod commitment;
 pub mod compact;
 pub mod difficulty;

@@ -19,6 +19,8 @@ pub struct Network {
     pub script_hash_version: u8,
     /// The easiest target of a header.
     pub pow_limit: Compact,
+    /// The target of the first block, which later ones keep until a retarget.
+    pub genesis_bits: Compact,
     /// Below this height blocks may be of the easiest target when they come late. `u32::MAX`: always.
     pub minimum_difficulty_until: u32,
     /// Heights at which rules begin and end.
@@ -55,6 +57,7 @@ pub const PKT: Network = Network {
     pubkey_hash_version: 0x75,
     script_hash_version: 0x38,
     pow_limit: Compact(0x1f0f_ffff),
+    genesis_bits: Compact(0x1f0f_ffff),
     minimum_difficulty_until: 50_000,
     gates: Gates::REFERENCE,
     checkpoints: CHECKPOINTS,
@@ -68,6 +71,7 @@ pub const PKT_TEST: Network = Network {
     pubkey_hash_version: 0x6f,
     script_hash_version: 0xc4,
     pow_limit: Compact(0x1f0f_ffff),
+    genesis_bits: Compact(0x1f0f_ffff),
     minimum_difficulty_until: u32::MAX,
     gates: Gates::REFERENCE,
     checkpoints: &[],
@@ -76,11 +80,20 @@ pub const PKT_TEST: Network = Network {
 /// The test network's parameters with [`Gates::OPEN`].
 pub const PKT_LAB: Network = Network { gates: Gates::OPEN, ..PKT_TEST };
 
+/// A network that one process mines in passing: a block takes a try or two. Blocks that come late have half the work of
+/// the others, so that the longest chain need not be the best.
+pub const PKT_SIM: Network = Network {
+    name: "pktsim",
+    pow_limit: crate::compact::EASIEST,
+    genesis_bits: Compact(0x203f_ffff),
+    ..PKT_LAB
+};
+
 impl Network {
     /// All that addresses can be of.
     pub const ALL: [&'static Self; 2] = [&PKT, &PKT_TEST];
 
-    /// The first block, which both networks share. Its proof is never looked at by a node.
+    /// The first block, which both public networks share. Its proof is never looked at by a node.
     #[must_use]
     pub fn genesis(&self) -> block::Header {
         block::Header {
@@ -88,7 +101,7 @@ impl Network {
             prev_blockhash: BlockHash::all_zeros(),
             merkle_root: bitcoin::TxMerkleNode::from_byte_array(GENESIS_MERKLE_ROOT),
             time: 0,
-            bits: bitcoin::CompactTarget::from_consensus(0x1f0f_ffff),
+            bits: bitcoin::CompactTarget::from_consensus(self.genesis_bits.0),
             nonce: 0,
         }
     }

@@ -11,6 +11,8 @@ mod content;
 mod generate;
 mod item;
 mod kernel;
+#[cfg(feature = "builder")]
+mod mine;
 mod op;
 mod poly1305;
 mod program;
@@ -23,6 +25,8 @@ mod tree;
 mod twin;
 
 pub use check::Verdict;
+#[cfg(feature = "builder")]
+pub use mine::{Miner, Set};
 
 use crate::announcement::{Announcement, HEADER_LEN, SIBLINGS};
 use crate::difficulty;

@@ -18,6 +18,7 @@
 use crate::calendar::{Booking, Calendar, Refusal};
 use crate::terms::{Ask, LeaseId, PortSide, PortTerms, RATE_MIN, Slot, Time};
 use dataplane_api::TenantId;
+use ledger::{Amount, UnitId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,40 @@ pub struct Lease {
     pub owner: Option<TenantId>,
     /// What it is for, once bound.
     pub binding: Option<Binding>,
+    /// What its owner paid for all of its slot; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Paid>,
+}
+
+/// What was paid for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paid {
+    /// In which unit.
+    pub unit: UnitId,
+    /// Smallest units.
+    pub amount: Amount,
+}
+
+impl Paid {
+    /// What is given back of it when a lease of this slot ends at a time: `refund_ppm` parts of a million of what the
+    /// time that is left cost, rounded down.
+    #[must_use]
+    pub fn refund(self, slot: Slot, at: Time, refund_ppm: u32) -> Amount {
+        let left = Slot { start: at.max(slot.start), end: slot.end }.length_ms();
+        let unused = part(self.amount, left, slot.length_ms());
+        part(unused, refund_ppm.min(1_000_000).into(), 1_000_000)
+    }
+}
+
+/// `amount · of / whole`, rounded down, `of` at most `whole`; nothing of nothing.
+fn part(amount: Amount, of: u64, whole: u64) -> Amount {
+    let (of, whole) = (u128::from(of.min(whole)), u128::from(whole));
+    if whole == 0 {
+        return Amount::ZERO;
+    }
+    // In two steps, so that what fits in the end fits on the way: 2^64 times a remainder below 2^64.
+    let (quotient, remainder) = (amount.0 / whole, amount.0 % whole);
+    Amount(quotient * of + remainder * of / whole)
 }
 
 /// How far a lease is in its life.
@@ -147,6 +182,16 @@ pub enum LeaseError {
         /// The port's capacity.
         most: u64,
     },
+    /// A lease is paid for in one unit, and no more than can be told.
+    #[error(
+        "pay for lease {lease} in unit {unit}: expected the unit of what was paid so far, and a sum of 128 bits"
+    )]
+    Paid {
+        /// Which.
+        lease: LeaseId,
+        /// In which unit.
+        unit: UnitId,
+    },
     /// Two at a time.
     #[error(
         "lease {lease}: lease {other} is bound to the same vif at the same time, in the same direction"
@@ -188,7 +233,10 @@ impl Leases {
             return Err(LeaseError::Past { until, end: ask.slot.end, now });
         }
         self.calendar.admit(id, ask)?;
-        self.put(id, Lease { state: State::Offered { until }, owner: None, binding: None })
+        self.put(
+            id,
+            Lease { state: State::Offered { until }, owner: None, binding: None, paid: None },
+        )
     }
 
     /// Puts back a lease from a store: it is what it was, until [`Self::advance`] brings it up to date.
@@ -213,7 +261,12 @@ impl Leases {
         self.change(id, "to sell", "offered, before the offer ends", |lease, booking| {
             let stands =
                 matches!(lease.state, State::Offered { until } if now < until.min(booking.slot.end));
-            stands.then_some(Lease { state: State::Sold, owner: Some(owner), binding: None })
+            stands.then_some(Lease {
+                state: State::Sold,
+                owner: Some(owner),
+                binding: None,
+                paid: None,
+            })
         })
     }
 
@@ -248,9 +301,24 @@ impl Leases {
         self.alone(id, &binding, booking.slot)?;
         self.change(id, "to bind", SOLD, |lease, booking| {
             let state = if now < booking.slot.start { State::Bound } else { State::Active };
-            let (owner, binding) = (lease.owner, Some(binding));
-            is_sold(lease, booking, now).then_some(Lease { state, owner, binding })
+            let bound = Lease { state, binding: Some(binding), ..lease.clone() };
+            is_sold(lease, booking, now).then_some(bound)
         })
+    }
+
+    /// Adds to what was paid for a lease.
+    ///
+    /// # Errors
+    /// [`LeaseError::NoLease`], [`LeaseError::Paid`].
+    pub fn pay(&mut self, id: LeaseId, paid: Paid) -> Result<(), LeaseError> {
+        let (lease, _) = self.lease(id)?;
+        let before = lease.paid.unwrap_or(Paid { amount: Amount::ZERO, ..paid });
+        let sum = before.amount.plus(paid.amount).filter(|_| before.unit == paid.unit);
+        let amount = sum.ok_or(LeaseError::Paid { lease: id, unit: paid.unit })?;
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.paid = Some(Paid { amount, ..paid });
+        }
+        Ok(())
     }
 
     /// Parts a lease in time; see [`Calendar::split_at`].
@@ -264,7 +332,18 @@ impl Leases {
         at: Time,
         second: LeaseId,
     ) -> Result<(), LeaseError> {
-        self.split(now, id, second, |calendar| calendar.split_at(id, at, second))
+        self.split(
+            now,
+            id,
+            second,
+            |calendar| calendar.split_at(id, at, second),
+            |booking, second| {
+                (
+                    second.slot.length_ms(),
+                    booking.slot.length_ms().saturating_add(second.slot.length_ms()),
+                )
+            },
+        )
     }
 
     /// Parts a lease in rate; see [`Calendar::split_rate`].
@@ -278,7 +357,16 @@ impl Leases {
         bytes_per_s: u64,
         second: LeaseId,
     ) -> Result<(), LeaseError> {
-        self.split(now, id, second, |calendar| calendar.split_rate(id, bytes_per_s, second))
+        self.split(
+            now,
+            id,
+            second,
+            |calendar| calendar.split_rate(id, bytes_per_s, second),
+            |first, second| {
+                let (first, second) = (first.share.bytes_per_s, second.share.bytes_per_s);
+                (second, first.saturating_add(second))
+            },
+        )
     }
 
     /// Renews a lease to a later end, until its grace is over; see [`Calendar::renew`].
@@ -415,18 +503,25 @@ impl Leases {
         id: LeaseId,
         second: LeaseId,
         split: impl FnOnce(&mut Calendar) -> Result<(), Refusal>,
+        share: impl FnOnce(&Booking, &Booking) -> (u64, u64),
     ) -> Result<(), LeaseError> {
         let (lease, booking) = self.lease(id)?;
-        let lease = lease.clone();
-        if !is_sold(&lease, booking, now) {
+        let (mut first, mut other) = (lease.clone(), lease.clone());
+        if !is_sold(lease, booking, now) {
             let state = lease.state;
             return Err(LeaseError::State { lease: id, state, what: "to split", expected: SOLD });
         }
         let due = self.next_change(id);
         split(&mut self.calendar)?;
         self.due.remove(&due);
-        self.put(id, lease.clone())?;
-        self.put(second, lease)?;
+        let bookings = self.calendar.booking(id).zip(self.calendar.booking(second));
+        let (of, whole) = bookings.map_or((0, 1), |(first, second)| share(first, second));
+        if let (Some(first), Some(second)) = (&mut first.paid, &mut other.paid) {
+            second.amount = part(first.amount, of, whole);
+            first.amount = Amount(first.amount.0 - second.amount.0);
+        }
+        self.put(id, first)?;
+        self.put(second, other)?;
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 pub mod access;
 pub mod calendar;
 pub mod leases;
+pub mod money;
 pub mod terms;
 pub mod tree;
 

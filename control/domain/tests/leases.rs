@@ -6,11 +6,12 @@
     reason = "a test that cannot go on has failed, and says what it hit"
 )]
 
-use control_domain::leases::{Binding, Change, LeaseError};
+use control_domain::leases::{Binding, Change, LeaseError, Paid};
 use control_domain::{
     Ask, Booking, Burst, Lease, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, State, Time,
 };
 use dataplane_api::{Direction, TenantId};
+use ledger::{Amount, UnitId};
 use std::collections::BTreeSet;
 
 const RED: TenantId = TenantId(1);
@@ -62,7 +63,7 @@ fn a_lease_lives_from_offer_to_end() {
     leases.sell(Time(10), id, RED).unwrap();
     leases.hand_over(Time(20), id, BLUE).unwrap();
     leases.bind(Time(30), id, vifs()).unwrap();
-    let lease = Lease { state: State::Bound, owner: Some(BLUE), binding: Some(vifs()) };
+    let lease = Lease { state: State::Bound, owner: Some(BLUE), binding: Some(vifs()), paid: None };
     assert_eq!(leases.lease(id).unwrap().0, &lease);
     assert_eq!(what(&mut leases, 99), []);
     assert_eq!(leases.next_due(), Some(Time(100)));
@@ -275,4 +276,27 @@ fn it_does_not_matter_how_often_somebody_looks() {
     for name in [Change::Began, Change::Lapsed, Change::Grace] {
         assert!(happened_often.iter().filter(|h| h.what == name).count() > 100, "{name:?}");
     }
+}
+
+#[test]
+fn what_was_paid_goes_with_the_parts_and_comes_back_in_part() {
+    let (mut leases, id) = (leases(), LeaseId(1));
+    let paid = |amount| Paid { unit: UnitId(3), amount: Amount(amount) };
+    let of = |leases: &Leases, id| leases.lease(LeaseId(id)).unwrap().0.paid.unwrap().amount.0;
+    leases.offer(Time(0), id, &ask(100, 200, 600), Time(50)).unwrap();
+    leases.sell(Time(0), id, RED).unwrap();
+    leases.pay(id, paid(1000)).unwrap();
+    leases.pay(id, paid(1)).unwrap();
+    let other = Paid { unit: UnitId(4), amount: Amount(1) };
+    assert!(matches!(leases.pay(id, other), Err(LeaseError::Paid { .. })));
+    assert!(matches!(leases.pay(id, paid(u128::MAX)), Err(LeaseError::Paid { .. })));
+    leases.split_at(Time(0), id, Time(130), LeaseId(2)).unwrap();
+    assert_eq!((of(&leases, 1), of(&leases, 2)), (301, 700));
+    leases.split_rate(Time(0), LeaseId(2), 200, LeaseId(3)).unwrap();
+    assert_eq!((of(&leases, 2), of(&leases, 3)), (467, 233));
+    let slot = ask(100, 200, 1).slot;
+    assert_eq!(paid(1001).refund(slot, Time(150), 500_000), Amount(250));
+    assert_eq!(paid(1001).refund(slot, Time(0), 1_000_000), Amount(1001));
+    assert_eq!(paid(1001).refund(slot, Time(200), 1_000_000), Amount(0));
+    assert_eq!(paid(u128::MAX).refund(slot, Time(100), 1_000_000), Amount(u128::MAX));
 }

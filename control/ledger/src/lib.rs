@@ -38,7 +38,9 @@ pub use amount::{Amount, Unit, UnitId};
 pub use decide::{Books, Changes, Decision, Failure, Head, Refusal, decide};
 pub use memory::Ledger;
 pub use render::RenderError;
-pub use transfer::{Action, Batch, Entry, Movement, Purpose, Record, Source, State, Transfer};
+pub use transfer::{
+    Action, BadSource, Batch, Entry, Movement, Purpose, Record, Source, State, Transfer,
+};
 
 /// Unix time, milliseconds.
 pub type UnixMillis = u64;

@@ -18,8 +18,10 @@ pub enum Fact {
     Confirm,
     /// End of the last receipt that was fetched.
     ReceiptsUntil,
-    /// Places that are being drained.
+    /// What is being emptied for maintenance.
     Draining,
+    /// Ports of the dataplane and their MTU, as it last said.
+    Ports,
 }
 
 impl Fact {
@@ -31,6 +33,7 @@ impl Fact {
             Self::Confirm => "confirm",
             Self::ReceiptsUntil => "receipts_until",
             Self::Draining => "draining",
+            Self::Ports => "ports",
         }
     }
 }

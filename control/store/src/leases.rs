@@ -116,7 +116,7 @@ impl Tables<'_> {
             let id: i64 = row.get(0)?;
             let (lease, booking): (String, String) = (row.get(1)?, row.get(2)?);
             let read = from_json::<Lease>("lease", &lease).map(drop);
-            if let Err(error) = read.and(from_json::<Booking>("booking", &booking)) {
+            if let Err(error) = read.and_then(|()| from_json::<Booking>("booking", &booking)) {
                 damage.push(Damage(format!("lease {id}: {error}")));
             }
         }

@@ -19,7 +19,7 @@ use ledger::{
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -41,13 +41,13 @@ fn commit(id: u64, old: &Tree, new: &Tree) -> Commit {
     Commit { id, at: 1000 + id, author, comment, changes: changes(old, new) }
 }
 
-fn wrong(path: &PathBuf) -> Vec<String> {
+fn wrong(path: &Path) -> Vec<String> {
     let damage = Reader::open(path).unwrap().check().unwrap();
     damage.into_iter().map(|damage| damage.0).collect()
 }
 
 /// Changes a file behind the program's back.
-fn tamper(path: &PathBuf, sql: &str) {
+fn tamper(path: &Path, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
@@ -181,7 +181,7 @@ fn the_audit_log_tells_of_every_change_to_it() {
     let entry = |n: u64| AuditEntry {
         at: n,
         who: "anna".into(),
-        tenant: (n % 2 == 0).then(|| "red".to_owned()),
+        tenant: n.is_multiple_of(2).then(|| "red".to_owned()),
         action: "lease.buy".into(),
         subject: format!("lease {n}"),
         detail: String::new(),

@@ -30,6 +30,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("control-ledger", &[]),
     ("control-domain", &["dataplane-wire", "dataplane-api", "control-ledger"]),
     ("control-store", &["dataplane-wire", "dataplane-api", "control-ledger", "control-domain"]),
+    (
+        "control-service",
+        &["dataplane-wire", "dataplane-api", "control-ledger", "control-domain", "control-store"],
+    ),
     ("chain-primitives", &[]),
     ("chain-node", &["chain-primitives"]),
     ("benches", ANY),
@@ -54,6 +58,7 @@ const ANY: &[&str] = &[
     "control-ledger",
     "control-domain",
     "control-store",
+    "control-service",
     "chain-primitives",
     "chain-node",
     "benches",

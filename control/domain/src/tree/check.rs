@@ -6,6 +6,7 @@
 
 use super::{Place, Tree, Vif, Vswitch};
 use crate::leases::{Binding, Leases};
+use crate::money::UNIT_MAX;
 use crate::terms::{LeaseId, PortSide, RATE_MIN, SHARE_MAX};
 use dataplane_api::limits::{
     DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
@@ -61,6 +62,24 @@ impl Tree {
             check.sold(side, leases);
         }
         check.problems.truncate(PROBLEMS_MAX);
+        check.problems
+    }
+}
+
+impl Tree {
+    /// What is wrong with what one lease is bound to; none, if it is bound to nothing.
+    pub fn check_lease(
+        &self,
+        ports: &BTreeMap<String, u16>,
+        leases: &Leases,
+        id: LeaseId,
+    ) -> Vec<Problem> {
+        let mut check = Check { tree: self, ports, problems: Vec::new() };
+        if let Ok((lease, _)) = leases.lease(id)
+            && let Some(binding) = &lease.binding
+        {
+            check.binding(id, lease.owner.map(|owner| owner.0), binding, leases);
+        }
         check.problems
     }
 }
@@ -245,6 +264,9 @@ impl Check<'_> {
                     self.wrong(place.at(&"per_whole"), asset.per_whole, allowed);
                 }
                 Err(error) => self.wrong(place, error, "another code"),
+            }
+            if asset.id > UNIT_MAX {
+                self.wrong(place.at(&"id"), asset.id, format!("at most {UNIT_MAX}"));
             }
             if let Some(other) = ids.insert(asset.id, code) {
                 let found = format!("{}, the id of unit {other}", asset.id);
@@ -505,7 +527,9 @@ impl Check<'_> {
     }
 }
 
-fn port_of(link: &LinkSpec) -> &str {
+/// Name of the port of a link.
+#[must_use]
+pub fn port_of(link: &LinkSpec) -> &str {
     let (LinkSpec::Ethernet { port, .. } | LinkSpec::Udp { port, .. }) = link;
     port
 }

@@ -36,6 +36,28 @@ impl Tree {
         changes.into_iter().filter_map(|change| Some((change.place, change.new?))).collect()
     }
 
+    /// An entry, passwords included.
+    #[must_use]
+    pub fn entry(&self, place: &Place) -> Option<Value> {
+        let (table, name) = match place.names() {
+            [table] if table == "box" => {
+                return (!self.settings.is_default()).then(|| value(&self.settings));
+            }
+            [table, name] => (table.as_str(), name),
+            _ => return None,
+        };
+        match table {
+            "node" => self.nodes.get(name).map(value),
+            "policy" => self.policies.get(name).map(value),
+            "port" => self.ports.get(name).map(value),
+            "price" => self.prices.get(name).map(value),
+            "tenant" => self.tenants.get(name).map(value),
+            "unit" => self.units.get(name).map(value),
+            "vswitch" => self.vswitches.get(name).map(value),
+            _ => None,
+        }
+    }
+
     /// Makes an entry what a change says.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ mod price;
 mod schema;
 mod settings;
 
-pub use check::Problem;
+pub use check::{Problem, port_of};
 pub use edit::{Difference, EditError, diff};
 pub use entry::{Change, changes};
 pub use place::{BadPlace, Place};
@@ -292,6 +292,39 @@ impl Tree {
         shown.vswitches.values_mut().for_each(Vswitch::hide_secrets);
         shown.nodes.values_mut().for_each(Node::hide_secrets);
         shown
+    }
+}
+
+impl Tree {
+    /// Where a password is [`Secret::HIDDEN`], it is again what stands at the same place of another tree, if there is
+    /// one: so a tree that was shown can be changed and given back.
+    pub fn restore_secrets(&mut self, from: &Self) {
+        let restore = |secret: &mut Secret, known: Option<&Secret>| {
+            if let Some(known) = known.filter(|_| secret.is_hidden()) {
+                *secret = known.clone();
+            }
+        };
+        for (name, node) in &mut self.nodes {
+            let known = from.nodes.get(name).and_then(|node| node.password.as_ref());
+            node.password.iter_mut().for_each(|password| restore(password, known));
+        }
+        for (name, vswitch) in &mut self.vswitches {
+            let Some(there) = from.vswitches.get(name) else { continue };
+            for (user, login) in &mut vswitch.logins {
+                restore(&mut login.password, there.logins.get(user).map(|login| &login.password));
+            }
+            for (number, vif) in &mut vswitch.vifs {
+                let known = there.vifs.get(number).and_then(|vif| vif.link.as_ref());
+                let known = known.and_then(LinkSpec::node).and_then(|node| node.password.as_ref());
+                let session = vif.link.as_mut().map(|link| {
+                    let (LinkSpec::Ethernet { session, .. } | LinkSpec::Udp { session, .. }) = link;
+                    session
+                });
+                if let Some(Session::Node(node)) = session {
+                    node.password.iter_mut().for_each(|password| restore(password, known));
+                }
+            }
+        }
     }
 }
 

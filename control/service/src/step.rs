@@ -10,6 +10,7 @@ use ledger::{Action, Batch, Entry, Purpose, Source, Transfer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::{
     AuditEntry, Candidate, Commit, Confirm, EndedLease, Fact, Reader, Reply, Store, StoreError,
@@ -27,6 +28,7 @@ pub struct Service {
     state: RwLock<Arc<State>>,
     desk: Mutex<Desk>,
     readers: Mutex<Vec<Reader>>,
+    path: PathBuf,
 }
 
 /// Where changes are made, one at a time.
@@ -71,6 +73,7 @@ impl Service {
     pub fn open(store: Store, dataplane: Box<dyn Dataplane>) -> Result<Self, StoreError> {
         let state = store.read(State::load)?;
         Ok(Self {
+            path: store.path().to_owned(),
             state: RwLock::new(Arc::new(state)),
             desk: Mutex::new(Desk { store, dataplane }),
             readers: Mutex::new(Vec::new()),
@@ -108,7 +111,7 @@ impl Service {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match kept {
             Some(reader) => Ok(reader),
-            None => Reader::open(&self.path()),
+            None => Reader::open(&self.path),
         }
     }
 
@@ -119,10 +122,6 @@ impl Service {
 
     pub(crate) fn set_state(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.desk().store.path().to_owned()
     }
 
     /// Makes one change: all of it, or nothing.

@@ -176,7 +176,13 @@ fn vif_spec(place: Place, session: Session) -> VifSpec {
         peer: MacAddress(place.peer()),
         session,
     };
-    VifSpec { number: place.number(), role: Role::Customer, mtu: None, link: Some(link) }
+    VifSpec {
+        number: place.number(),
+        role: Role::Customer,
+        mtu: None,
+        link: Some(link),
+        policy: Default::default(),
+    }
 }
 
 /// Keys whose address lies in fc00::/8: one in 256.

@@ -179,7 +179,13 @@ fn vswitch((tenant, (name, key)): (u8, (&str, &str))) -> VswitchSpec {
             peer: mac(false),
             session: Session::Plain,
         };
-        VifSpec { number, role: Role::Customer, mtu: None, link: Some(link) }
+        VifSpec {
+            number,
+            role: Role::Customer,
+            mtu: None,
+            link: Some(link),
+            policy: Default::default(),
+        }
     };
     VswitchSpec {
         name: name.into(),

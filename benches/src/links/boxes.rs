@@ -98,13 +98,20 @@ fn spec(side: Side, keys: &Keys, handshake: Handshake, flooded: bool) -> Spec {
         });
         let (local, peer) = (Some(station(side, vswitch)), station(other_side, other));
         let link = LinkSpec::Ethernet { port: "wire".into(), vlan: None, local, peer, session };
-        VifSpec { number: number(other), role: Role::Customer, mtu: None, link: Some(link) }
+        VifSpec {
+            number: number(other),
+            role: Role::Customer,
+            mtu: None,
+            link: Some(link),
+            policy: Default::default(),
+        }
     };
     let login = LoginSpec {
         user: LOGIN.into(),
         password: Secret(PASSWORD.into()),
         only: None,
         role: Role::Customer,
+        policy: Default::default(),
     };
     let wide = SchemeSpec::Forms(vec![
         FormSpec { bit_count: 3, prefix_len: 1, prefix: 1 },

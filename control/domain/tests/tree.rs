@@ -9,7 +9,7 @@
 use control_domain::leases::Binding;
 use control_domain::tree::{EditError, Place, SCHEMA, SchemaError, TreeError, changes, diff};
 use control_domain::{Ask, Burst, LeaseId, Leases, PortSide, Slot, Time, Tree};
-use dataplane_api::{Direction, Generation, Secret, Spec, TenantId, WorkerId};
+use dataplane_api::{Direction, Generation, Secret, Spec, TenantId, VifPolicy, WorkerId};
 use engine::{Compiler, PortFacts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -286,6 +286,24 @@ fn what_is_wrong_is_told_with_its_place() {
             "vswitch.red-1.vif.2",
             false,
         ),
+        (
+            format!("{red}.vif.2.policy"),
+            json!({"priority_cap": 1000}),
+            "vswitch.red-1.vif.2.policy.priority_cap",
+            true,
+        ),
+        (
+            format!("{red}.vif.2.policy.default_class"),
+            json!({"priority": 0}),
+            "vswitch.red-1.vif.2.policy.default_class",
+            true,
+        ),
+        (
+            "policy.open.roles.customer".into(),
+            json!({"deprioritise_non_customer": 7}),
+            "policy.open.roles.customer.deprioritise_non_customer",
+            true,
+        ),
         (format!("{red}.vif.2.mtu"), json!(63), "vswitch.red-1.vif.2.mtu", true),
         (format!("{red}.vif.2.mtu"), json!(1501), "vswitch.red-1.vif.2.mtu", true),
         (
@@ -351,6 +369,26 @@ fn what_is_wrong_is_told_with_its_place() {
             assert!(compile(&tree.compile(Generation(1), &Leases::default())).is_err(), "{at}");
         }
     }
+}
+
+#[test]
+fn a_vif_has_its_own_policy_or_that_of_its_role() {
+    let mut tree = example();
+    let own = json!({"clear_customer_bit": true, "mirror": true});
+    tree.set(&place("vswitch.red-1.vif.2.policy"), own).unwrap();
+    let of_role = json!({"default_class": {"priority": 125_000}, "priority_cap": 1_250_000});
+    tree.set(&place("policy.open.roles.customer"), of_role.clone()).unwrap();
+    tree.set(&place("policy.open.roles.peer"), of_role).unwrap();
+    assert_eq!(Tree::from_toml(&tree.to_toml().unwrap()).unwrap(), tree);
+    let spec = tree.compile(Generation(1), &Leases::default());
+    compile(&spec).unwrap();
+    let [blue, red] = &spec.vswitches[..] else { unreachable!() };
+    let cap = |policy: &VifPolicy| (policy.priority_cap, policy.clear_customer_bit);
+    let policies: Vec<_> = red.vifs.iter().map(|vif| cap(&vif.policy)).collect();
+    // Vif 2 is a peer with a policy of its own, vif 3 a customer as the login is; blue has no policy.
+    assert_eq!(policies, [(None, true), (Some(1_250_000), false)]);
+    assert_eq!(cap(&red.logins[0].policy), (Some(1_250_000), false));
+    assert!(blue.vifs.iter().all(|vif| vif.policy.is_default()));
 }
 
 #[test]

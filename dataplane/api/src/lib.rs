@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limiter;
 pub mod limits;
 mod link_address;
+mod policy;
 pub mod port_share;
 pub mod protocol;
 pub mod receipt;
@@ -19,6 +20,7 @@ pub mod status;
 pub use drop_reason::DropReason;
 pub use ids::{Generation, Nanos, PortId, TenantId, VifId, VswitchId, WorkerId};
 pub use link_address::LinkAddress;
+pub use policy::{DefaultClass, VifPolicy};
 pub use receipt::Receipt;
 pub use spec::{
     BeaconMode, CableSpec, CapacitySpec, Direction, Handshake, LearnedVif, LeaseSpec, LinkSpec,

@@ -3,7 +3,7 @@
 //! What belongs to the process (cores, ports, memory) is not here but in the daemon's configuration: it does not
 //! change while the process runs.
 
-use crate::Generation;
+use crate::{Generation, VifPolicy};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv6Addr, SocketAddr};
 use wire::scheme::{Form, Scheme, SchemeError};
@@ -116,6 +116,9 @@ pub struct LoginSpec {
     /// Role of the vif that a neighbour becomes.
     #[serde(default)]
     pub role: Role,
+    /// Policy of that vif.
+    #[serde(default)]
+    pub policy: VifPolicy,
 }
 
 /// An own address that takes calls of neighbours that no vif names.
@@ -251,6 +254,9 @@ pub struct VifSpec {
     /// The link behind it; `None` for the end of a cable.
     #[serde(default)]
     pub link: Option<LinkSpec>,
+    /// What its packets may claim, and who sees them.
+    #[serde(default)]
+    pub policy: VifPolicy,
 }
 
 /// What the neighbour behind a vif is to the tenant.
@@ -536,9 +542,20 @@ mod tests {
             peer: MacAddress([2; 6]),
             session: Session::Node(node),
         };
-        let vif = VifSpec { number: 2, role: Role::Peer, mtu: None, link: Some(link) };
-        let login =
-            LoginSpec { user: "them".into(), password: secret(), only: None, role: Role::Peer };
+        let vif = VifSpec {
+            number: 2,
+            role: Role::Peer,
+            mtu: None,
+            link: Some(link),
+            policy: Default::default(),
+        };
+        let login = LoginSpec {
+            user: "them".into(),
+            password: secret(),
+            only: None,
+            role: Role::Peer,
+            policy: Default::default(),
+        };
         let red = VswitchSpec { vifs: vec![vif], logins: vec![login], ..Default::default() };
         let shown = Spec { vswitches: vec![red], ..Default::default() }.without_secrets();
         let vswitch = &shown.vswitches[0];

@@ -219,7 +219,13 @@ impl Manager {
             reads_all: false,
         });
         let Some(link) = link_spec(&newcomer.from, &self.facts, session) else { return false };
-        let vif = VifSpec { number, role: newcomer.role, mtu: None, link: Some(link) };
+        let vif = VifSpec {
+            number,
+            role: newcomer.role,
+            mtu: None,
+            link: Some(link),
+            policy: Default::default(),
+        };
         let learned =
             LearnedVif { vswitch: vswitch.name.clone(), user: newcomer.user.clone(), vif };
         self.neighbours

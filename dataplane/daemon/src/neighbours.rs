@@ -148,6 +148,7 @@ mod tests {
             role: dataplane_api::Role::Customer,
             mtu: None,
             link: None,
+            policy: Default::default(),
         };
         let red = VswitchSpec {
             name: "red".into(),
@@ -208,6 +209,7 @@ mod tests {
             password: Secret("x".into()),
             only: None,
             role: dataplane_api::Role::Peer,
+            policy: Default::default(),
         });
         let numbers = |spec: &Spec| {
             neighbours.admitted(spec).iter().map(|of| of.vif.number).collect::<Vec<_>>()

@@ -174,6 +174,7 @@ fn spec(generation: u64, links: &[(u16, MacAddress, Option<u16>)]) -> Spec {
             peer: PEER,
             session: Session::Plain,
         }),
+        policy: Default::default(),
     });
     let red = VswitchSpec {
         name: "red".into(),

@@ -61,7 +61,13 @@ fn addresses(vif: u16) -> (SocketAddr, SocketAddr) {
 }
 
 fn spec(generation: u64, udp: &[u16]) -> Spec {
-    let vif = |number, link| VifSpec { number, role: Role::Customer, mtu: None, link: Some(link) };
+    let vif = |number, link| VifSpec {
+        number,
+        role: Role::Customer,
+        mtu: None,
+        link: Some(link),
+        policy: Default::default(),
+    };
     let far = LinkSpec::Ethernet {
         port: "e0".into(),
         vlan: None,

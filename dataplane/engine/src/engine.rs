@@ -6,6 +6,7 @@ mod ingress;
 mod pacing;
 
 use crate::Burst;
+use crate::claim::{Claim, Claims, ToldLinks};
 use crate::colour::{Colours, Shed};
 use crate::count::Counts;
 use crate::leases::Leases;
@@ -57,6 +58,20 @@ struct Call<'a, F, T> {
     tap: &'a mut T,
     /// Whose packets these are.
     origin: Origin,
+    /// What the packet in work claims.
+    claim: Claim,
+}
+
+impl<'a, F, T> Call<'a, F, T> {
+    fn new(
+        rules: &'a Rules,
+        now: Nanos,
+        out: &'a mut Outcome<F>,
+        tap: &'a mut T,
+        origin: Origin,
+    ) -> Self {
+        Self { rules, now, out, tap, origin, claim: Claim::NONE }
+    }
 }
 
 /// One worker's engine.
@@ -65,6 +80,7 @@ pub struct Engine<F, B> {
     worker: WorkerId,
     counts: Counts<B>,
     queues: Queues<F>,
+    claims: Claims,
     colours: Colours,
     shed: Shed,
     late: Nanos,
@@ -122,6 +138,8 @@ struct Scratch {
     egress: [u32; BURST_MAX],
     /// What policy and egress link say; meant where there is an egress.
     admitted: [Result<(), DropReason>; BURST_MAX],
+    /// What packets claim; meant where there is an ingress, and where some vif has a policy.
+    claims: [Claim; BURST_MAX],
     /// As received; kept for the tap only.
     labels: [u64; BURST_MAX],
     /// Session packets of links with keys, and what became of them.
@@ -152,6 +170,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             worker,
             counts: Counts::new(bank, layout),
             queues: Queues::new(layout.ports, layout.vifs, room),
+            claims: Claims::new(layout.vifs),
             colours: Colours::new(layout.vifs),
             shed: Shed::Nothing,
             late: 0,
@@ -167,6 +186,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 ingress: [NO_SLOT; BURST_MAX],
                 egress: [NO_SLOT; BURST_MAX],
                 admitted: [Ok(()); BURST_MAX],
+                claims: [Claim::NONE; BURST_MAX],
                 labels: [0; BURST_MAX],
                 sealed: SealedBurst::new(),
             },
@@ -184,15 +204,17 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap, origin: Origin::Transit };
+        let mut call = Call::new(rules, now, out, tap, Origin::Transit);
         let first = self.number_packets(burst.len());
         self.classify(&mut call, port, first, burst);
         if self.shed != Shed::Nothing {
             self.colour(&mut call, first, burst, Count::Received);
         }
         self.open(&mut call, burst, Count::Received);
+        self.claim(&call, burst);
         self.switch(&call, burst);
         self.admit(&call, burst);
+        self.tell(&call, burst);
         self.settle(&mut call, port, first, burst);
     }
 
@@ -205,7 +227,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap, origin: Origin::Transit };
+        let mut call = Call::new(rules, now, out, tap, Origin::Transit);
         self.counts.worker(WorkerCounter::TakenOver, burst.len() as u64);
         let mut opened = Burst::new();
         for item in burst.drain(..) {
@@ -226,11 +248,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                     self.scratch.arrivals[opened.len()] = Arrival { slot, start, len };
                     opened.push(item.frame);
                 }
-                HandOffAt::Queue { origin, what } => {
-                    call.origin = origin;
+                HandOffAt::Queue { origin, what, claim } => {
+                    (call.origin, call.claim) = (origin, claim);
                     let to = (slot, record);
                     self.queue(&mut call, packet, to, item.frame, what);
-                    call.origin = Origin::Transit;
+                    (call.origin, call.claim) = (Origin::Transit, Claim::NONE);
                 }
             }
         }
@@ -239,8 +261,10 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             self.colour(&mut call, first, &opened, Count::Nothing);
         }
         self.open(&mut call, &mut opened, Count::Nothing);
+        self.claim(&call, &opened);
         self.switch(&call, &mut opened);
         self.admit(&call, &opened);
+        self.tell(&call, &mut opened);
         self.settle(&mut call, PortId(0), first, &mut opened);
     }
 
@@ -253,7 +277,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         out: &mut Outcome<F>,
         tap: &mut T,
     ) {
-        let mut call = Call { rules, now, out, tap, origin: Origin::Own };
+        let mut call = Call::new(rules, now, out, tap, Origin::Own);
         self.counts.worker(WorkerCounter::Injected, 1);
         let packet = self.number_packets(1);
         match item.via {
@@ -314,6 +338,12 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     pub fn adopt(&mut self, leases: &Leases, now: Nanos) {
         self.queues.adopt(leases, self.worker.index(), now);
         self.colours.adopt(leases, now);
+    }
+
+    /// Takes over which links' neighbours tell what packets claim, and are told. To be called every round.
+    #[inline]
+    pub fn adopt_told(&mut self, told: &ToldLinks) {
+        self.claims.adopt(told);
     }
 
     /// Begins to count anew what waits, unless some of what waited when this was done last waits still: says whether

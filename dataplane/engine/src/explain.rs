@@ -62,11 +62,17 @@ pub enum StepEnd {
     },
 }
 
-/// Follows a path that begins in `vswitch`: as a packet of its own router would go.
+/// Follows a path that begins in `vswitch`: as a packet that came in by vif `from` would go, which says nothing of
+/// itself. 1: as a packet of its own router would. No step: there is no such vif.
 #[must_use]
-pub fn explain(rules: &Rules, vswitch: VswitchId, label: u64) -> Vec<Step> {
+pub fn explain(rules: &Rules, vswitch: VswitchId, from: u16, label: u64) -> Vec<Step> {
     let mut steps = Vec::new();
-    let Some(mut from) = rules.router(vswitch) else { return steps };
+    let Some(router) = rules.router(vswitch) else { return steps };
+    let from = match from {
+        1 => Some(router),
+        number => rules.links.get(rules.slot_of_number(router, number)),
+    };
+    let Some(mut from) = from else { return steps };
     // As long as the shortest packet that is owed an error.
     let mut packet = [0; HEADER_LEN + 4];
     packet[..HEADER_LEN].copy_from_slice(wire::switch::Header::new(label, 0).as_bytes());

@@ -227,18 +227,39 @@ impl Rules {
     }
 }
 
+/// What packets of a link lie in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FrameKind {
+    /// ETHInterface.
+    Ethernet,
+    /// Datagrams over IPv4.
+    Udp4,
+    /// And over IPv6.
+    Udp6,
+}
+
+impl FrameKind {
+    /// Bytes that link and wire add to a packet.
+    pub(crate) fn overhead(self, is_tagged: bool, is_sealed: bool) -> u8 {
+        let link = match self {
+            Self::Ethernet => ETH_INTERFACE,
+            Self::Udp4 => UDP4,
+            Self::Udp6 => UDP6,
+        };
+        let tag = if is_tagged { TAG } else { 0 };
+        FRAMING + ETHERNET + link + tag + if is_sealed { SESSION } else { 0 }
+    }
+}
+
 /// A vif without a lease; nothing for a cable.
 fn held(vif: &VifInfo) -> Option<Held> {
-    let session = if vif.node.is_some() { SESSION } else { 0 };
-    let tagged = |vlan: Option<u16>| if vlan.is_some() { TAG } else { 0 };
-    let (port, link) = match vif.link {
-        LinkInfo::Ethernet { port, vlan, .. } => (port, ETH_INTERFACE + tagged(vlan)),
-        LinkInfo::Udp { port, vlan, own, .. } => {
-            (port, tagged(vlan) + if own.is_ipv4() { UDP4 } else { UDP6 })
-        }
+    let (port, vlan, kind) = match vif.link {
+        LinkInfo::Ethernet { port, vlan, .. } => (port, vlan, FrameKind::Ethernet),
+        LinkInfo::Udp { port, vlan, own, .. } if own.is_ipv4() => (port, vlan, FrameKind::Udp4),
+        LinkInfo::Udp { port, vlan, .. } => (port, vlan, FrameKind::Udp6),
         LinkInfo::Cable { .. } => return None,
     };
-    let overhead = FRAMING + ETHERNET + link + session;
+    let overhead = kind.overhead(vlan.is_some(), vif.node.is_some());
     Some(Held { terms: None, leader: None, overhead, port })
 }
 

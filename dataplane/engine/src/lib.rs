@@ -2,7 +2,7 @@
 //! after start.
 //!
 //! ```text
-//!  burst ─► classify ─► open ─► switch ─► admit ─► queue ══► seal ─► encap ─► tx
+//!  burst ─► classify ─► open ─► claim ─► switch ─► admit ─► queue ══► seal ─► encap ─► tx
 //!             │ drop      │ hand-off │ drop, punt, hand-off │ drop
 //! ```
 //!
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod claim;
 mod classify;
 mod colour;
 mod compile;
@@ -35,6 +36,7 @@ mod strangers;
 pub mod switch;
 mod tap;
 
+pub use claim::ToldLinks;
 pub use colour::Shed;
 pub use compile::{Compiler, PortFacts};
 pub use engine::{Engine, EngineConfig};

@@ -1,5 +1,6 @@
 //! What a call leaves for the worker to do.
 
+use crate::claim::Claim;
 use crate::queue::What;
 use crate::rules::NO_SLOT;
 use crate::sessions::SessionNews;
@@ -139,6 +140,8 @@ pub(crate) enum HandOffAt {
         origin: Origin,
         /// What is done before it leaves.
         what: What,
+        /// What it claims there.
+        claim: Claim,
     },
 }
 

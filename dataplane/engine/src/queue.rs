@@ -1,8 +1,9 @@
 //! Queue: where packets wait for their turn on their port.
 
+use crate::claim::Claim;
 use crate::leases::Leases;
 use crate::rules::{NO_SLOT, Record};
-use crate::schedule::{Class, Mark, Meter, Queued, Room, Schedule, Terms, ticks};
+use crate::schedule::{Claimed, Class, Mark, Meter, Queued, Room, Schedule, Terms, Ticks, ticks};
 use dataplane_api::port_share::PortShare;
 use dataplane_api::{DropReason, Nanos, VifId, VswitchId};
 
@@ -121,6 +122,8 @@ const OVERHEAD: u8 = 44;
 pub(crate) struct Queues<F> {
     ports: Vec<Schedule<Entry<F>>>,
     meters: Meters,
+    /// Of claims, by ingress vif and port.
+    tags: Box<[Ticks]>,
     /// Ports that other workers send on too.
     shared: Vec<usize>,
     /// Which turn it is, and what came in each and waits still.
@@ -195,8 +198,10 @@ impl<F> Queues<F> {
             edition: 0,
             next: vifs,
         };
+        // Zeros: the memory of vifs that never claim anything is never touched.
+        let tags = vec![0; vifs * ports].into();
         let ports = std::iter::repeat_with(|| Schedule::new(room)).take(ports).collect();
-        Self { ports, meters, shared: Vec::new(), turn: 0, waiting: [0; 2] }
+        Self { ports, meters, tags, shared: Vec::new(), turn: 0, waiting: [0; 2] }
     }
 
     /// Other workers send on a port too.
@@ -252,7 +257,7 @@ impl<F> Queues<F> {
         }
     }
 
-    /// Puts a packet of `len` bytes into the queue of its port, by the lease of its vif.
+    /// Puts a packet of `len` bytes into the queue of its port, by the lease of its vif, or what it claims itself.
     ///
     /// # Errors
     /// Why it has no place there, with the packet.
@@ -263,6 +268,7 @@ impl<F> Queues<F> {
         now: Nanos,
         port: usize,
         len: usize,
+        claim: Claim,
         mut entry: Entry<F>,
     ) -> Result<(), (DropReason, Entry<F>)> {
         if !self.meters.is_sold {
@@ -275,7 +281,7 @@ impl<F> Queues<F> {
             self.waiting[self.turn] += 1;
             return Ok(());
         }
-        self.push_sold(now, port, len, entry)
+        self.push_sold(now, port, len, claim, entry)
     }
 
     #[inline(never)]
@@ -284,8 +290,10 @@ impl<F> Queues<F> {
         now: Nanos,
         port: usize,
         len: usize,
+        claim: Claim,
         mut entry: Entry<F>,
     ) -> Result<(), (DropReason, Entry<F>)> {
+        let ports = self.ports.len();
         let Some(schedule) = self.ports.get_mut(port) else {
             return Err((DropReason::QueueFull, entry));
         };
@@ -297,7 +305,14 @@ impl<F> Queues<F> {
             return Err((DropReason::Ceiling, entry));
         }
         let Some(meter) = self.meters.of(vif) else { return Err((DropReason::QueueFull, entry)) };
-        schedule.push(now, meter, entry)?;
+        let claimed = match claim.class.weight() {
+            0 => None,
+            weight => {
+                let tag = self.tags.get_mut(usize::from(claim.from) * ports + port);
+                tag.map(|tag| Claimed { tag, weight })
+            }
+        };
+        schedule.push_claiming(now, meter, claimed, entry)?;
         self.waiting[self.turn] += 1;
         Ok(())
     }

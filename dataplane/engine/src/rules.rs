@@ -11,19 +11,22 @@ mod endpoints;
 mod links;
 mod neighbours;
 pub(crate) mod numbers;
+mod policy;
 mod record;
 mod schemes;
 
 pub(crate) use endpoints::{Endpoints, UdpLinks};
 pub(crate) use links::Links;
 pub use neighbours::{Listener, NodeInfo, OwnAddress};
+pub(crate) use policy::{Around, Policies, Policy, is_met};
 pub use record::LinkKind;
 pub(crate) use record::{LinkKey, MAP_ENTRIES_MAX, NO_SLOT, Record, RecordParts, UNTAGGED};
 pub(crate) use schemes::{Director, Narrow, Return, SCHEMES_MAX, Schemes};
 
 use crate::leases::{LeaseInfo, PortCapacity};
 use dataplane_api::{
-    Generation, LinkAddress, LoginSpec, MacAddress, PortId, Role, VifId, VswitchId, WorkerId,
+    Generation, LinkAddress, LoginSpec, MacAddress, PortId, Role, VifId, VifPolicy, VswitchId,
+    WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -94,6 +97,8 @@ pub struct VifInfo {
     pub link: LinkInfo,
     /// The node behind an encrypted link.
     pub node: Option<NodeInfo>,
+    /// What its packets may claim, and who sees them.
+    pub policy: VifPolicy,
 }
 
 impl VifInfo {
@@ -165,6 +170,7 @@ pub struct Rules {
     pub(crate) numbers: Box<[u32]>,
     /// Slots by vif id.
     pub(crate) slots: Box<[u32]>,
+    pub(crate) policies: Policies,
     /// By vif id, of links that are paced: the lowest vif whose link leads to the same station, which they share a pace with.
     pub(crate) paces: Box<[u16]>,
     /// The router's interface of each vswitch: an ingress like any vif, number 1.

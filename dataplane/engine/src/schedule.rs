@@ -45,6 +45,15 @@ pub enum Class {
     Free,
 }
 
+/// A packet's own claim to what guarantees leave over.
+#[derive(Debug)]
+pub struct Claimed<'a> {
+    /// State of whoever claims, in the time of one port's schedule; 0 at first.
+    pub tag: &'a mut Ticks,
+    /// Bytes of wire a second.
+    pub weight: u64,
+}
+
 /// Sizes of what waits for one port on one worker; all memory is taken from them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -274,8 +283,23 @@ impl<E: Queued> Schedule<E> {
         meter: &mut Meter,
         item: E,
     ) -> Result<Class, (DropReason, E)> {
+        self.push_claiming(now, meter, None, item)
+    }
+
+    /// The same for a packet that has a claim of its own, where the lease of its egress vif gives it nothing more.
+    ///
+    /// # Errors
+    /// Why there is no room, with the packet.
+    #[inline]
+    pub fn push_claiming(
+        &mut self,
+        now: Nanos,
+        meter: &mut Meter,
+        claim: Option<Claimed<'_>>,
+        item: E,
+    ) -> Result<Class, (DropReason, E)> {
         if !meter.is_leased() {
-            return self.push_free(item).map(|()| Class::Free);
+            return self.push_claimed(ticks(now), claim, item);
         }
         let (now, len) = (ticks(now), u64::from(item.wire_len()));
         match meter.mark(now, len) {
@@ -302,7 +326,23 @@ impl<E: Queued> Schedule<E> {
                 }
             }
             Mark::Priority => self.push_priority(now, meter, item).map(|()| Class::Priority),
-            Mark::Free => self.push_free(item).map(|()| Class::Free),
+            Mark::Free => self.push_claimed(now, claim, item),
+        }
+    }
+
+    #[inline]
+    fn push_claimed(
+        &mut self,
+        now: Ticks,
+        claim: Option<Claimed<'_>>,
+        item: E,
+    ) -> Result<Class, (DropReason, E)> {
+        match claim {
+            Some(Claimed { tag, weight }) => {
+                let weight = PerByte::roughly_at(weight.max(1));
+                self.push_share(now, tag, weight, item).map(|()| Class::Priority)
+            }
+            None => self.push_free(item).map(|()| Class::Free),
         }
     }
 
@@ -329,6 +369,18 @@ impl<E: Queued> Schedule<E> {
         meter: &mut Meter,
         item: E,
     ) -> Result<(), (DropReason, E)> {
+        let weight = meter.weight();
+        self.push_share(now, &mut meter.tag, weight, item)
+    }
+
+    /// `last`: when in the calendar's own time the packet before of the same claim has its turn.
+    fn push_share(
+        &mut self,
+        now: Ticks,
+        last: &mut Ticks,
+        weight: PerByte,
+        item: E,
+    ) -> Result<(), (DropReason, E)> {
         let Some(pace) = self.pace else { return self.push_free(item) };
         if self.unsold_room() == 0 {
             return Err((DropReason::QueueFull, item));
@@ -342,9 +394,8 @@ impl<E: Queued> Schedule<E> {
             self.set_place(least + lead.saturating_sub(gone));
         }
         let served = self.served << SHARE_SLOT_BITS;
-        let weight = meter.weight();
         // A tag out of reach is one of long ago, before the time wrapped.
-        let ahead = u64::try_from(after(meter.tag, served)).unwrap_or(0);
+        let ahead = u64::try_from(after(*last, served)).unwrap_or(0);
         let ahead = if ahead <= SHARE_HORIZON { ahead } else { 0 };
         let tag = ahead + weight.times(item.wire_len().into());
         let used = self.priority.bytes() + self.others.bytes;
@@ -358,7 +409,7 @@ impl<E: Queued> Schedule<E> {
         let tag = served.wrapping_add(tag.min(SHARE_HORIZON));
         let full = |item| (DropReason::QueueFull, item);
         self.priority.push(&mut self.slab, tag >> SHARE_SLOT_BITS, item).map_err(full)?;
-        meter.tag = tag;
+        *last = tag;
         Ok(())
     }
 

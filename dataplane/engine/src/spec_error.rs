@@ -5,6 +5,7 @@ use dataplane_api::limits::{
 };
 use dataplane_api::{Generation, MacAddress};
 use std::net::SocketAddr;
+use wire::traffic_class::{WEIGHT_MAX, WEIGHT_MIN};
 
 /// What was attempted, what was found, what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,6 +143,18 @@ pub enum VswitchError {
         "login {0:?} has no password, only the mark that `show spec` puts in its place: write the password, or start from `show spec --secrets`"
     )]
     PasswordHidden(String),
+    /// Not on the scale of weights.
+    #[error(
+        "login {user:?}: {what} of {found} bytes/s: {min} to {max} can be told", min = WEIGHT_MIN, max = WEIGHT_MAX
+    )]
+    LoginWeight {
+        /// Of whom.
+        user: String,
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        found: u64,
+    },
     /// The forms are no scheme.
     #[error("scheme: {0}")]
     Scheme(#[from] wire::scheme::SchemeError),
@@ -195,6 +208,16 @@ pub enum VifError {
     /// Not the key of a node.
     #[error("node key {0:?}: expected 52 base-32 characters and .k, of an address in fc00::/8")]
     NodeKey(String),
+    /// Not on the scale of weights.
+    #[error(
+        "{what} of {found} bytes/s: {min} to {max} can be told", min = WEIGHT_MIN, max = WEIGHT_MAX
+    )]
+    Weight {
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        found: u64,
+    },
     /// A password that sessions would refuse.
     #[error("the link: expected a password of 1 to {max} bytes", max = PASSWORD_LEN_MAX)]
     Password,

@@ -73,6 +73,7 @@ fn a_wrong_spec_is_refused_by_what_is_wrong_with_it() {
             password,
             only: None,
             role: Role::Customer,
+            policy: Default::default(),
         });
         spec
     };
@@ -114,7 +115,13 @@ fn joined() -> Spec {
     let mut spec = plain_spec(SchemeSpec::V358, &[0]);
     let mut blue = spec.vswitches[0].clone();
     (blue.name, blue.public_key, blue.vifs) = ("blue".into(), key(1).to_string(), Vec::new());
-    let end = |number| VifSpec { number, role: Role::Customer, mtu: None, link: None };
+    let end = |number| VifSpec {
+        number,
+        role: Role::Customer,
+        mtu: None,
+        link: None,
+        policy: Default::default(),
+    };
     blue.vifs.push(end(3));
     spec.vswitches[0].vifs.push(end(2));
     spec.vswitches.push(blue);
@@ -128,7 +135,7 @@ fn joined() -> Spec {
 fn a_ping_through_a_cable_comes_back_and_explain_says_how_it_goes() {
     let mut rig = Rig::new(joined());
     let label = 0x15; // v358: vif 2, then the end
-    let steps = explain(&rig.rules, VswitchId(0), label);
+    let steps = explain(&rig.rules, VswitchId(0), 1, label);
     assert!(matches!(steps[0].end, StepEnd::Cable { number: 2, .. }), "{}", steps[0]);
     assert!(matches!(steps[1].end, StepEnd::Delivered { .. }), "{}", steps[1]);
 

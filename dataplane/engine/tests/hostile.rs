@@ -15,7 +15,10 @@ mod rig;
 mod twin;
 
 use dataplane_api::spec::{FormSpec, LinkSpec, SchemeSpec, Session, VifSpec};
-use dataplane_api::{CableSpec, DropReason, PortId, Role, Spec, VifName, VswitchSpec};
+use dataplane_api::{
+    CableSpec, DefaultClass, DropReason, PortId, Role, Spec, VifName, VifPolicy, VswitchSpec,
+};
+use dataplane_engine::ToldLinks;
 use rig::{Rig, Verdict, ethernet_vif, key, ports};
 use std::collections::{BTreeMap, BTreeSet};
 use twin::{Expected, Twin};
@@ -42,7 +45,13 @@ fn udp_vif(number: u16, local: &str, peer: &str) -> VifSpec {
     let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
     let link =
         LinkSpec::Udp { port: "p1".into(), vlan: None, local, peer, session: Session::Plain };
-    VifSpec { number, role: Role::Customer, mtu: None, link: Some(link) }
+    VifSpec {
+        number,
+        role: Role::Customer,
+        mtu: None,
+        link: Some(link),
+        policy: Default::default(),
+    }
 }
 
 /// Five vswitches of five schemes in a ring of cables, with links of all kinds, roles and a short MTU.
@@ -64,7 +73,13 @@ fn spec() -> Spec {
         vifs[1].role = Role::Peer;
         vifs[2].role = Role::Provider;
         vifs[3].mtu = Some(100);
-        let cable = |number| VifSpec { number, role: Role::Customer, mtu: None, link: None };
+        let cable = |number| VifSpec {
+            number,
+            role: Role::Customer,
+            mtu: None,
+            link: None,
+            policy: Default::default(),
+        };
         vifs.extend([cable(3), cable(6)]);
         let allow = (index == 1)
             .then(|| vec![(Role::Customer, Role::Customer), (Role::Peer, Role::Provider)]);
@@ -81,6 +96,37 @@ fn spec() -> Spec {
     let end = |vswitch: usize, vif| VifName { vswitch: format!("v{}", vswitch % 5), vif };
     let cables = (0..5).map(|index| CableSpec { a: end(index, 3), b: end(index + 1, 6) }).collect();
     Spec { vswitches: vswitches.collect(), cables, ..Spec::default() }
+}
+
+/// The same with a policy for most vifs, and what the neighbours of some answered.
+fn policed(random: &mut Random) -> (Spec, BTreeSet<(usize, u16)>) {
+    let mut spec = spec();
+    let mut told = BTreeSet::new();
+    for (index, vswitch) in spec.vswitches.iter_mut().enumerate() {
+        for vif in &mut vswitch.vifs {
+            let mut weight = || 1_024_u64 << random.below(33);
+            let weights = [weight(), weight(), weight()];
+            let default_class = match random.below(2) {
+                0 => DefaultClass::Free,
+                _ => DefaultClass::Priority(weights[0].min(1 << 41)),
+            };
+            let cap = [None, Some(weights[1].min(1 << 41)), Some(0)][random.below(3)];
+            vif.policy = VifPolicy {
+                default_class,
+                priority_cap: cap,
+                clear_customer_bit: random.below(3) == 0,
+                deprioritise_non_customer: Some(weights[2].min(1 << 41))
+                    .filter(|_| random.below(2) == 0),
+                traffic_class: random.below(3) > 0,
+                mirror: false,
+                trace: false,
+            };
+            if random.below(4) > 0 {
+                told.insert((index, vif.number));
+            }
+        }
+    }
+    (spec, told)
 }
 
 /// A label that is likely to lead somewhere: directors of numbers that exist, then anything.
@@ -122,7 +168,10 @@ fn packet(random: &mut Random, rig: &Rig, vswitch: usize) -> Vec<u8> {
     .to_be_bytes()
     .to_vec();
     let shift = if random.below(4) == 0 { u8::try_from(random.below(64)).unwrap() } else { 0 };
-    packet.extend([u8::try_from(random.below(4)).unwrap(), 0x40 | shift, 0, 7]);
+    packet.extend([u8::try_from(random.below(4)).unwrap(), 0x40 | shift]);
+    let class =
+        if random.below(4) == 0 { 0xffff } else { u16::try_from(random.below(65_536)).unwrap() };
+    packet.extend(class.to_be_bytes());
     if random.below(2) == 0 {
         let mut message = vec![0; 8];
         message.extend((0..random.below(100)).map(|_| 0x16));
@@ -198,16 +247,32 @@ const REACHABLE: [DropReason; 23] = [
     DropReason::NotControl,
 ];
 
+fn frames() -> u64 {
+    let asked = std::env::var("SWITCHYARD_HOSTILE_FRAMES").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(1_000_000)
+}
+
 #[test]
 fn every_verdict_on_hostile_frames_is_the_twins() {
-    let frames = std::env::var("SWITCHYARD_HOSTILE_FRAMES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000_000);
-    let spec = spec();
+    judge_as_the_twin(spec(), BTreeSet::new(), frames());
+}
+
+#[test]
+fn so_is_every_verdict_where_vifs_have_policies() {
+    for seed in 0..4 {
+        let (spec, told) = policed(&mut Random(seed));
+        judge_as_the_twin(spec, told, frames() / 8);
+    }
+}
+
+fn judge_as_the_twin(spec: Spec, told: BTreeSet<(usize, u16)>, frames: u64) {
     let mut rig = Rig::new(spec.clone());
+    let ids =
+        told.iter().map(|(vswitch, number)| rig.vif(u16::try_from(*vswitch).unwrap(), *number));
+    let links = ToldLinks::new(1, ids.collect::<Vec<_>>().into_iter());
+    rig.engine.adopt_told(&links);
     let ports = ports(2).into_iter().map(|facts| (facts.name, facts.tags_visible)).collect();
-    let twin = Twin { spec, ports };
+    let twin = Twin { spec, ports, told };
     let linked = rig.rules.vifs().filter(|vif| vif.port().is_some());
     let links: Vec<_> = linked.map(|vif| (vif.vswitch.index(), vif.id)).collect();
     let mut random = Random(3);

@@ -197,6 +197,7 @@ fn responder_spec(public: &str) -> dataplane_api::Spec {
             peer: "127.0.0.1:30001".parse().unwrap(),
             session: Session::Plain,
         }),
+        policy: Default::default(),
     });
     spec
 }

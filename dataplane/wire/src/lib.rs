@@ -19,6 +19,7 @@ pub mod key;
 pub mod label;
 pub mod scheme;
 pub mod switch;
+pub mod traffic_class;
 pub mod udp;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;

@@ -3,10 +3,10 @@
 use crate::connect::Process;
 use crate::label::Label;
 use crate::output::{OutputArgs, print_json};
-use crate::{ProcessArgs, names, units};
-use anyhow::{Context, Result, anyhow};
+use crate::{ProcessArgs, claims, names, units};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use dataplane_api::{Direction, LinkSpec, Spec, Status, WorkerId};
+use dataplane_api::{DefaultClass, Direction, LinkSpec, Role, Spec, Status, WorkerId};
 use engine::schedule::Terms;
 use engine::{Compiler, PortFacts, Rules, Step, StepEnd};
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub(crate) struct ExplainArgs {
     /// Vswitch whose route server or router would send it
     #[arg(long)]
     vswitch: String,
+    /// Number of the vif that it comes in by; without it: the vswitch itself sends it
+    #[arg(long, value_name = "VIF", default_value_t = 1)]
+    from: u16,
     /// Explain by this configuration file instead of the running process
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,20 +95,27 @@ pub(crate) fn run(args: &ExplainArgs, out: &mut dyn Write) -> Result<()> {
             (process.spec()?, facts)
         }
     };
-    let explanation = explain(&spec, &ports, &args.vswitch, args.label)?;
+    let explanation = explain(&spec, &ports, (&args.vswitch, args.from), args.label)?;
     if args.output.json {
         return print_json(out, &explanation);
     }
     Ok(write!(out, "{}", text(&explanation))?)
 }
 
-fn explain(spec: &Spec, ports: &[PortFacts], vswitch: &str, label: Label) -> Result<Explanation> {
+/// `from`: vswitch, and number of the vif there.
+fn explain(
+    spec: &Spec,
+    ports: &[PortFacts],
+    (vswitch, from): (&str, u16),
+    label: Label,
+) -> Result<Explanation> {
     let rules = compile(spec, ports)?;
     let id = rules.vswitch_named(vswitch).map(|vswitch| vswitch.id).ok_or_else(|| {
         let known = names::listed(spec.vswitches.iter().map(|vswitch| vswitch.name.as_str()));
         anyhow!("there is no vswitch {vswitch:?}; the spec has {known}")
     })?;
-    let steps = engine::explain(&rules, id, label.0);
+    let steps = engine::explain(&rules, id, from, label.0);
+    ensure!(!steps.is_empty(), "vswitch {vswitch:?} has no vif {from}");
     let class = steps.last().and_then(|step| class(&rules, step));
     let steps = steps.into_iter().map(Hop::from).collect();
     Ok(Explanation { label, vswitch: vswitch.to_owned(), steps, class })
@@ -117,10 +127,12 @@ fn class(rules: &Rules, last: &Step) -> Option<Class> {
     let port = rules.vif(vif)?.port()?;
     let Some(lease) = rules.lease_of(vif, Direction::Out, daemon::clock::wall_ms()) else {
         let words = match rules.capacity(port) {
-            Some(_) => "free: the vif has no lease now, so it leaves after what is leased",
-            None => "free: the port is not sold, so it leaves in the order it came",
+            Some(_) => {
+                "the vif has no lease now; ".to_owned() + &claim(rules, last).unwrap_or_else(free)
+            }
+            None => "free: the port is not sold, so it leaves in the order it came".to_owned(),
         };
-        return Some(Class { lease: None, words: words.into() });
+        return Some(Class { lease: None, words });
     };
     let Terms { rate, burst, weight, ceiling, preserve_order } = lease.terms;
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -132,7 +144,7 @@ fn class(rules: &Rules, last: &Step) -> Option<Class> {
         units::bytes(burst)
     );
     words += &match weight {
-        0 => "free above that".to_owned(),
+        0 => claim(rules, last).unwrap_or_else(|| "free".to_owned()) + " above that",
         weight => format!("priority above that, with a weight of {}", bits(weight)),
     };
     if ceiling > 0 {
@@ -142,6 +154,36 @@ fn class(rules: &Rules, last: &Step) -> Option<Class> {
         words += "; in the order it came";
     }
     Some(Class { lease: Some(lease.id), words })
+}
+
+fn free() -> String {
+    "free, so it leaves after what is leased or has priority".to_owned()
+}
+
+/// What a packet claims itself by the policy of the vif that it came in by, if that has one.
+fn claim(rules: &Rules, last: &Step) -> Option<String> {
+    let vswitch = rules.vswitch_named(&last.vswitch)?.id;
+    let vif = rules.vif_numbered(vswitch, last.from)?;
+    let policy = &vif.policy;
+    let is_customer = vif.role == Role::Customer && !policy.clear_customer_bit;
+    let mut weight = match policy.default_class {
+        DefaultClass::Free => 0,
+        DefaultClass::Priority(weight) => weight,
+    };
+    let caps = [policy.priority_cap, policy.deprioritise_non_customer.filter(|_| !is_customer)];
+    weight = caps.into_iter().flatten().fold(weight, u64::min);
+    let rule = format!("by the policy of vif {} ({})", last.from, claims::words(policy));
+    let told = match policy.traffic_class {
+        true => ", unless the neighbour answered the offer and says otherwise",
+        false => "",
+    };
+    match (policy.is_default(), weight) {
+        (true, _) => None,
+        (false, 0) => Some(format!("free {rule}{told}")),
+        (false, weight) => {
+            Some(format!("priority with a weight of {} {rule}{told}", claims::weight_words(weight)))
+        }
+    }
 }
 
 /// Rules for looking at: nothing is sent, so the seed of their tables needs no secrecy.
@@ -217,6 +259,12 @@ mod tests {
         [[vswitch.vif]]
         number = 4
 
+        [[vswitch.vif]]
+        number = 5
+        role = "peer"
+        link = { ethernet = { port = "nowhere0", peer = "02:00:00:00:00:02", session = "plain" } }
+        policy = { default_class = { priority = 2_500_000 }, deprioritise_non_customer = 1_250_000 }
+
         [[vswitch]]
         name = "blue"
         public_key = "jfkgsxfbfv4u8351l47j6dtxc42gp66n1zm65nmnlcf2qklvk8t0.k"
@@ -239,18 +287,22 @@ mod tests {
         ceiling = 25_000_000
     "#;
 
-    fn explained(label: u64) -> Explanation {
+    fn configured() -> (Spec, Vec<PortFacts>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("box.toml");
         std::fs::write(&path, CONFIG).unwrap();
-        let (spec, ports) = from_file(&path).unwrap();
+        from_file(&path).unwrap()
+    }
+
+    fn explained(from: u16, label: u64) -> Explanation {
+        let (spec, ports) = configured();
         assert_eq!(ports[0].mtu, ASSUMED_MTU, "this machine has no such port");
-        explain(&spec, &ports, "red", Label(label)).unwrap()
+        explain(&spec, &ports, ("red", from), Label(label)).unwrap()
     }
 
     #[test]
     fn a_label_is_followed_out_of_the_box() {
-        let explanation = explained(0x15);
+        let explanation = explained(1, 0x15);
         assert_eq!(explanation.steps.len(), 1);
         assert_eq!(explanation.steps[0].director, Some(Director { number: 2, bits: 4 }));
         assert!(text(&explanation).starts_with("0000.0000.0000.0015 from vswitch red\n 1. red: "));
@@ -262,9 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_packet_claims_by_the_vif_it_came_in_by_is_told() {
+        let explanation = explained(5, 0x15);
+        let words = explanation.class.unwrap().words;
+        let policy =
+            "priority 20.0 Mbit/s by default; priority 10.0 Mbit/s at most unless of a customer";
+        let claim = format!(
+            "priority with a weight of 10.0 Mbit/s by the policy of vif 5 ({policy}) above that"
+        );
+        assert!(words.contains(&claim), "{words}");
+        let (spec, ports) = configured();
+        let error = explain(&spec, &ports, ("red", 9), Label(0x15)).unwrap_err().to_string();
+        assert_eq!(error, "vswitch \"red\" has no vif 9");
+    }
+
+    #[test]
     fn a_label_is_followed_through_a_cable_to_the_other_vswitch() {
         // 1001 is v358's director of 4; then blue's own, 00001.
-        let explanation = explained(0b0_0001_1001);
+        let explanation = explained(1, 0b0_0001_1001);
         let vswitches: Vec<(&str, u16)> =
             explanation.steps.iter().map(|step| (step.vswitch.as_str(), step.from)).collect();
         assert_eq!(vswitches, [("red", 1), ("blue", 5)]);
@@ -274,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_label_that_names_nothing_says_so() {
-        let explanation = explained(0x1f);
+        let explanation = explained(1, 0x1f);
         assert!(explanation.steps[0].words.contains("dropped as unknown_vif"), "{explanation:?}");
         let json = serde_json::to_value(&explanation).unwrap();
         assert_eq!(json["steps"][0]["director"]["number"], 7);
@@ -283,8 +350,9 @@ mod tests {
 
     #[test]
     fn an_unknown_vswitch_is_answered_with_the_known_ones() {
-        let error =
-            explain(&toml::from_str("").unwrap(), &[], "red", Label(1)).unwrap_err().to_string();
+        let error = explain(&toml::from_str("").unwrap(), &[], ("red", 1), Label(1))
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "there is no vswitch \"red\"; the spec has none");
     }
 }

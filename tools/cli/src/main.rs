@@ -9,6 +9,7 @@ mod bench;
 mod capture;
 mod chain;
 mod check;
+mod claims;
 mod config;
 mod connect;
 mod demo;

@@ -45,7 +45,7 @@ fn compile(spec: &Spec) {
     for vswitch in rules.vswitches() {
         assert_eq!(rules.vswitch_named(&vswitch.name).map(|found| found.id), Some(vswitch.id));
         for label in [0, 1, 0x13, u64::MAX, 1 << 63] {
-            assert!(engine::explain(&rules, vswitch.id, label).len() <= STEPS_MAX, "{label:x}");
+            assert!(engine::explain(&rules, vswitch.id, 1, label).len() <= STEPS_MAX, "{label:x}");
         }
     }
     for lease in rules.leases() {
@@ -56,6 +56,7 @@ fn compile(spec: &Spec) {
         let found = rules.vif_numbered(vif.vswitch, vif.number).map(|found| found.id);
         assert_eq!(found, Some(vif.id));
         let vswitch = rules.vswitch(vif.vswitch);
+        assert!(engine::explain(&rules, vif.vswitch, vif.number, vif.label).len() <= STEPS_MAX);
         let label = vswitch.and_then(|vswitch| vswitch.scheme.peer_label(vif.number));
         assert_eq!(label, Some(vif.label), "a vif can be reached");
     }

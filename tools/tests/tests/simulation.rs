@@ -112,6 +112,7 @@ impl Node {
                 peer: mac(end.to, end.to_port),
                 session: Session::Plain,
             }),
+            policy: Default::default(),
         });
         let mut keys = (0u64..).map(|n| {
             let mut key = [index as u8; 32];

@@ -248,6 +248,7 @@ mod tests {
                 peer: MacAddress([4, 0, 0, 0, 0, u8::try_from(*number).unwrap()]),
                 session: Session::Plain,
             }),
+            policy: Default::default(),
         };
         let vswitch = VswitchSpec {
             name: "red".into(),

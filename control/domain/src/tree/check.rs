@@ -11,13 +11,14 @@ use crate::terms::{LeaseId, PortSide, RATE_MIN, SHARE_MAX};
 use dataplane_api::limits::{
     DIRECTOR_BITS_MAX, LOGIN_LEN_MAX, NAME_LEN_MAX, VIFS_MAX, VSWITCHES_MAX,
 };
-use dataplane_api::{Direction, LinkSpec, ListenSpec, RouteServerSpec};
+use dataplane_api::{Direction, LinkSpec, ListenSpec, RouteServerSpec, VifPolicy};
 use ledger::amount::AmountError;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
+use wire::traffic_class::{WEIGHT_MAX, WEIGHT_MIN};
 
 /// Most problems that are told at once.
 const PROBLEMS_MAX: usize = 100;
@@ -140,6 +141,10 @@ impl Check<'_> {
             {
                 let found = format!("{tenant:?}, of which there is none");
                 self.wrong(place.at(&"tenant"), found, names(tree.tenants.keys()));
+            }
+            for (role, policy) in &policy.roles {
+                let role = format!("{role:?}").to_lowercase();
+                self.policy(place.at(&"roles").at(&role), policy);
             }
         }
         let vifs = tree.vswitches.values().map(|vswitch| vswitch.vifs.len()).sum::<usize>();
@@ -388,7 +393,16 @@ impl Check<'_> {
         }
     }
 
+    fn policy(&mut self, place: Here<'_>, policy: &VifPolicy) {
+        if let Some((name, weight)) = policy.bad_weight() {
+            self.wrong(place.at(&name), weight, format!("{WEIGHT_MIN} to {WEIGHT_MAX} bytes/s"));
+        }
+    }
+
     fn vif(&mut self, place: Here<'_>, vswitch: &str, vif: &Vif) {
+        if let Some(policy) = &vif.policy {
+            self.policy(place.at(&"policy"), policy);
+        }
         match (&vif.link, &vif.cable) {
             (None, None) => self.wrong(place, "neither link nor cable", "one of both"),
             (Some(_), Some(_)) => self.wrong(place, "link and cable", "one of both"),

@@ -5,7 +5,8 @@ use crate::calendar::Booking;
 use crate::leases::{Binding, Lease, Leases};
 use crate::terms::{LeaseId, Time};
 use dataplane_api::{
-    CableSpec, CapacitySpec, Generation, LeaseSpec, LoginSpec, Spec, VifName, VifSpec, VswitchSpec,
+    CableSpec, CapacitySpec, Generation, LeaseSpec, LoginSpec, Role, Spec, VifName, VifSpec,
+    VswitchSpec,
 };
 
 impl Tree {
@@ -30,6 +31,9 @@ impl Tree {
 
     fn vswitch(&self, name: &str, vswitch: &Vswitch) -> VswitchSpec {
         let policy = vswitch.policy.as_ref().and_then(|policy| self.policies.get(policy));
+        let of_role = |role: Role| {
+            policy.and_then(|policy| policy.roles.get(&role)).cloned().unwrap_or_default()
+        };
         let vif = |(number, vif): (&VifNumber, &Vif)| {
             let is_there = vif.cable.as_ref().is_none_or(|end| self.is_joined(name, *number, end));
             is_there.then(|| VifSpec {
@@ -37,6 +41,7 @@ impl Tree {
                 role: vif.role,
                 mtu: vif.mtu,
                 link: vif.link.clone(),
+                policy: vif.policy.clone().unwrap_or_else(|| of_role(vif.role)),
             })
         };
         let login = |(user, login): (&String, &super::Login)| LoginSpec {
@@ -44,6 +49,7 @@ impl Tree {
             password: login.password.clone(),
             only: login.only,
             role: login.role,
+            policy: of_role(login.role),
         };
         VswitchSpec {
             name: name.to_owned(),

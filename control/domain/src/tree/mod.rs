@@ -7,7 +7,7 @@
 //! tenant.NAME       who is on the box, and how much each may have
 //! unit.CODE         what prices and accounts are in
 //! price.NAME        what a lease costs, by side of a port, unit and time
-//! policy.NAME       which roles may send to which
+//! policy.NAME       which roles may send to which, and what they may claim
 //! vswitch.NAME      whose it is, its key, its scheme, its policy …
 //!   .vif.NUMBER     … its interfaces: a link, or one end of a cable
 //!   .login.USER     … who may become a neighbour by logging in
@@ -36,7 +36,7 @@ pub use settings::{Market, Node, NodeKind, Settings};
 
 use crate::terms::PortTerms;
 use dataplane_api::{
-    LinkSpec, ListenSpec, Role, RouteServerSpec, SchemeSpec, Secret, Session, VifName,
+    LinkSpec, ListenSpec, Role, RouteServerSpec, SchemeSpec, Secret, Session, VifName, VifPolicy,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,6 +188,9 @@ pub struct Policy {
     pub tenant: Option<String>,
     /// Allowed (ingress role, egress role) pairs.
     pub allow: Vec<(Role, Role)>,
+    /// What vifs of a role may claim, where they have no policy of their own: also those of neighbours that log in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<Role, VifPolicy>,
 }
 
 /// A virtual switch.
@@ -268,6 +271,9 @@ pub struct Vif {
     /// The vif of another vswitch that it shall be joined to. It is, once that vif names this one: both must want it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cable: Option<VifName>,
+    /// What its packets may claim, and who sees them; `None`: as its vswitch's policy says of its role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<VifPolicy>,
 }
 
 /// What a neighbour may log in with.

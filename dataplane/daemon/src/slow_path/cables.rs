@@ -84,6 +84,7 @@ mod tests {
             role: Role::Customer,
             mtu: Some(1400),
             link: None,
+            policy: Default::default(),
         };
         VswitchSpec {
             name: name.into(),

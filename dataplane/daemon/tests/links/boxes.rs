@@ -124,8 +124,13 @@ impl Box_ {
         let middle = self.ports.len() == 2;
         let name = if middle { "middle" } else { "end" };
         let port = usize::from(self.key == 2);
-        let dialled =
-            VifSpec { number: 2, role: Default::default(), mtu: None, link: Some(self.link(port)) };
+        let dialled = VifSpec {
+            number: 2,
+            role: Default::default(),
+            mtu: None,
+            link: Some(self.link(port)),
+            policy: Default::default(),
+        };
         let knows = !middle && !self.by_beacon;
         let listens = self.ports.iter().enumerate().map(|(port, name)| match self.side {
             Side::Ethernet => ListenSpec::Ethernet {
@@ -149,6 +154,7 @@ impl Box_ {
             password: Secret(PASSWORD.into()),
             only: None,
             role: Default::default(),
+            policy: Default::default(),
         };
         let vswitch = VswitchSpec {
             name: name.into(),

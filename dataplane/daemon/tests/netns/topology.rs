@@ -53,6 +53,7 @@ pub(crate) fn spec(generation: u64, vswitches: &[(usize, &[usize])]) -> Spec {
             peer: peer(tenant, port),
             session: Session::Plain,
         }),
+        policy: Default::default(),
     };
     let vswitch = |(tenant, ports): &(usize, &[usize])| VswitchSpec {
         name: TENANTS[*tenant].0.into(),

@@ -56,8 +56,15 @@ pub(crate) fn spec(generation: u64) -> Spec {
                     peer,
                     session: Session::Plain,
                 }),
+                policy: Default::default(),
             },
-            VifSpec { number: 4, role: Role::Customer, mtu: None, link: None },
+            VifSpec {
+                number: 4,
+                role: Role::Customer,
+                mtu: None,
+                link: None,
+                policy: Default::default(),
+            },
         ],
         ..VswitchSpec::default()
     };

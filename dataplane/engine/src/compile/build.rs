@@ -3,13 +3,15 @@
 use super::draft::{Behind, Draft, DraftVif, DraftVswitch, Identity};
 use super::{Edition, PortFacts, no_id};
 use crate::ids::StableIds;
+use crate::leases::FrameKind;
 use crate::rules::{
-    LinkInfo, LinkKey, LinkKind, Links, MAP_ENTRIES_MAX, NO_SLOT, OwnAddress, PortRules, Record,
-    RecordParts, Rules, Schemes, UNPACED, UNTAGGED, UdpLinks, VifInfo, VswitchInfo,
+    Around, LinkInfo, LinkKey, LinkKind, Links, MAP_ENTRIES_MAX, NO_SLOT, OwnAddress, Policies,
+    Policy, PortRules, Record, RecordParts, Rules, Schemes, UNPACED, UNTAGGED, UdpLinks, VifInfo,
+    VswitchInfo, is_met,
 };
 use crate::spec_error::{SpecError, VswitchError};
 use dataplane_api::{
-    BeaconMode, MacAddress, PortId, RouteServerSpec, SchemeSpec, VifId, VswitchId, WorkerId,
+    BeaconMode, MacAddress, PortId, Role, RouteServerSpec, SchemeSpec, VifId, VswitchId, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +71,7 @@ pub(super) fn build(
         schemes,
         numbers,
         slots: by_id,
+        policies: policies(draft, &placed),
         paces: paces(&placed),
         routers: Box::default(),
         ports: ports
@@ -245,6 +248,37 @@ fn paces(placed: &[Placed<'_>]) -> Box<[u16]> {
     paces
 }
 
+/// What packets meet of policies, by vif id.
+fn policies(draft: &Draft<'_>, placed: &[Placed<'_>]) -> Policies {
+    let room = placed.iter().map(|vif| vif.id.index() + 1).max().unwrap_or(0);
+    let mut words = vec![Policy::NOBODY; room];
+    for vif in placed {
+        let (kind, vlan) = match vif.behind {
+            Behind::Ethernet(_, key) => (Some(FrameKind::Ethernet), key.vlan()),
+            Behind::Udp(at) if at.local.is_ipv4() => (Some(FrameKind::Udp4), at.vlan),
+            Behind::Udp(at) => (Some(FrameKind::Udp6), at.vlan),
+            Behind::Cable => (None, UNTAGGED),
+        };
+        let is_sealed = vif.draft.node.is_some();
+        let there = vif
+            .draft
+            .cable
+            .and_then(|(vswitch, number)| draft.vswitches.get(vswitch)?.vifs.get(&number));
+        let is_told =
+            vif.draft.policy.traffic_class && there.is_some_and(|there| there.policy.traffic_class);
+        let around = Around {
+            role: vif.draft.role,
+            customers: draft.vswitches[vif.vswitch].allow[Role::Customer as usize],
+            overhead: kind.map_or(0, |kind| kind.overhead(vlan != UNTAGGED, is_sealed)),
+            mtu: vif.draft.mtu,
+            is_link: kind.is_some(),
+            is_told,
+        };
+        words[vif.id.index()] = Policy::new(&vif.draft.policy, &around);
+    }
+    Policies::new(words, placed.iter().any(|vif| is_met(&vif.draft.policy)))
+}
+
 fn join_cables(links: &mut Links, placed: &[Placed<'_>], by_id: &[u32]) {
     let at: BTreeMap<(usize, u16), VifId> =
         placed.iter().map(|vif| ((vif.vswitch, vif.number), vif.id)).collect();
@@ -286,7 +320,7 @@ fn router(place: Place) -> Record {
     Record::new(&RecordParts {
         kind: LinkKind::Cable,
         key: LinkKey::default(),
-        role: dataplane_api::Role::Customer,
+        role: Role::Customer,
         allow: 0b111,
         encrypted: false,
         map_start: place.map_start,
@@ -355,6 +389,7 @@ fn describe(rules: &mut Rules, draft: &Draft<'_>, places: &[Place], placed: &[Pl
             label: draft.vswitches[vif.vswitch].scheme.peer_label(vif.number).unwrap_or(0),
             link: link_info(vif.behind, cable.unwrap_or(vif.id)),
             node: vif.draft.node.clone(),
+            policy: vif.draft.policy.clone(),
         });
     }
 }

@@ -8,7 +8,7 @@ use dataplane_api::limits::{
 };
 use dataplane_api::{
     BeaconMode, CableSpec, LearnedVif, LinkSpec, ListenSpec, LoginSpec, MacAddress, PortId, Role,
-    RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifName, VifSpec, VswitchSpec,
+    RouteServerSpec, SchemeSpec, Secret, Session, Spec, VifName, VifPolicy, VifSpec, VswitchSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +69,7 @@ pub(crate) struct DraftVif {
     pub(crate) behind: Option<Behind>,
     /// The node behind an encrypted link.
     pub(crate) node: Option<NodeInfo>,
+    pub(crate) policy: VifPolicy,
     /// Cables: place in the draft of the other end's vswitch, and its number.
     pub(crate) cable: Option<(usize, u16)>,
 }
@@ -136,6 +137,10 @@ impl<'a> Draft<'a> {
         };
         node.learned = true;
         node.user.clone_from(&learned.user);
+        let login = |login: &&LoginSpec| Some(&login.user) == learned.user.as_ref();
+        if let Some(login) = vswitch.spec.logins.iter().find(login) {
+            vif.policy = login.policy.clone();
+        }
         let (port, vlan, own, _) = at;
         let listens = vswitch
             .listeners
@@ -366,7 +371,11 @@ fn draft_vif(
     if wanted > room || mtu < MTU_MIN {
         return Err(VifError::Mtu { found: wanted, min: MTU_MIN, max: room });
     }
-    Ok(DraftVif { role: spec.role, mtu, behind, node, cable: None })
+    if let Some((what, found)) = spec.policy.bad_weight() {
+        return Err(VifError::Weight { what, found });
+    }
+    let policy = spec.policy.clone();
+    Ok(DraftVif { role: spec.role, mtu, behind, node, policy, cable: None })
 }
 
 /// The link, and the longest session packet its port carries.
@@ -468,6 +477,9 @@ fn check_logins(logins: &[LoginSpec]) -> Result<(), VswitchError> {
         }
         if login.password.is_hidden() {
             return Err(VswitchError::PasswordHidden(login.user.clone()));
+        }
+        if let Some((what, found)) = login.policy.bad_weight() {
+            return Err(VswitchError::LoginWeight { user: login.user.clone(), what, found });
         }
     }
     Ok(())

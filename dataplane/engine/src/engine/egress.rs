@@ -62,6 +62,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
             }
             let Some((class, entry)) = self.queues.pop(port.index()) else { break };
             let leased = self.queues.is_leased(entry.vif);
+            // What left by its own claim is counted at its vif, too.
+            let leased = leased || class == Class::Priority;
             if leased {
                 sold.push((entry.vif(), class, entry.wire_len().into(), entry.waited(now)));
             }

@@ -3,6 +3,7 @@
 use super::{Call, Count, Engine, Scratch};
 use crate::Burst;
 use crate::admit::admit;
+use crate::claim::{self, Claim};
 use crate::classify::{self, Caller, classify, classify_untagged};
 use crate::open::{self, Opened, Sealed};
 use crate::outcome::{Arrival, HandOff, HandOffAt, Origin, Outcome, Punt, PuntKind, Stranger};
@@ -120,6 +121,21 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         }
     }
 
+    /// What each opened packet claims, before a step takes it out of the header.
+    #[inline]
+    pub(super) fn claim<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &Burst<F>) {
+        if call.rules.policies.is_empty() {
+            return;
+        }
+        let records = call.rules.links.records();
+        let Self { scratch: Scratch { ingress, claims, .. }, claims: state, .. } = self;
+        for (frame, (slot, claim)) in burst.iter().zip(ingress.iter().zip(claims)) {
+            if let Some(from) = records.get(*slot as usize) {
+                *claim = state.of(call.rules, from, frame.bytes(), call.now);
+            }
+        }
+    }
+
     /// Takes the switch step of each opened packet.
     pub(super) fn switch<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &mut Burst<F>) {
         if T::ON {
@@ -154,6 +170,24 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         self.queues.touch(vifs);
     }
 
+    /// What packets claim opens the class matrix to some, and goes on to neighbours that are told.
+    #[inline]
+    pub(super) fn tell<T: Tap>(&mut self, call: &Call<'_, F, T>, burst: &mut Burst<F>) {
+        if call.rules.policies.is_empty() {
+            return;
+        }
+        let records = call.rules.links.records();
+        let Scratch { egress, admitted, claims, .. } = &mut self.scratch;
+        let ways = egress.iter().zip(admitted.iter_mut().zip(claims));
+        for (frame, (egress, (admitted, claim))) in burst.iter_mut().zip(ways) {
+            let Some(to) = records.get(*egress as usize) else { continue };
+            *admitted = claim::admit(call.rules, *claim, to, frame.len(), *admitted);
+            if self.claims.is_told(call.rules, to) {
+                claim::tell(frame.bytes_mut(), claim.class);
+            }
+        }
+    }
+
     /// Sends each packet where its step leads.
     pub(super) fn settle<T: Tap>(
         &mut self,
@@ -163,7 +197,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         burst: &mut Burst<F>,
     ) {
         let records = call.rules.links.records();
+        let is_policed = !call.rules.policies.is_empty();
         for (index, frame) in burst.drain(..).enumerate() {
+            if is_policed {
+                call.claim = self.scratch.claims[index];
+            }
             let packet = first.wrapping_add(u32::try_from(index).unwrap_or(0));
             let egress = self.scratch.egress[index];
             let Some(to) = records.get(egress as usize) else {
@@ -315,6 +353,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         let rules = call.rules;
         let label_in = label_of(frame.bytes());
+        let is_policed = !rules.policies.is_empty();
+        call.claim = match known(from).filter(|_| is_policed) {
+            Some(_) => self.claims.of(rules, from, frame.bytes(), call.now),
+            None => Claim::NONE,
+        };
         let slot = match frame.bytes_mut().first_chunk_mut::<HEADER_LEN>() {
             Some(header) => switch::step(rules, from, header),
             None => NO_SLOT,
@@ -323,7 +366,11 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         if T::ON {
             record_step(call, packet, from, to, label_in, frame.bytes());
         }
-        match admit(from, to, frame.len()) {
+        if is_policed && self.claims.is_told(rules, to) {
+            claim::tell(frame.bytes_mut(), call.claim.class);
+        }
+        let admitted = admit(from, to, frame.len());
+        match claim::admit(rules, call.claim, to, frame.len(), admitted) {
             Ok(()) => self.leave(call, packet, (slot, to), frame, cables),
             Err(reason) => self.discard(
                 call.out,
@@ -369,7 +416,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
                 packet,
                 to,
                 true,
-                HandOffAt::Queue { origin: Origin::Own, what: What::SESSION },
+                HandOffAt::Queue { origin: Origin::Own, what: What::SESSION, claim: Claim::NONE },
                 frame,
             );
         }
@@ -402,7 +449,8 @@ impl<F: Packet, B: Bank> Engine<F, B> {
     ) {
         if to.kind() != LinkKind::Cable {
             let control = is_control(frame.bytes());
-            let at = HandOffAt::Queue { origin: call.origin, what: What::SWITCH };
+            let (origin, claim) = (call.origin, call.claim);
+            let at = HandOffAt::Queue { origin, what: What::SWITCH, claim };
             return self.hand_off(call, packet, (slot, to), control, at, frame);
         }
         let rules = call.rules;
@@ -448,7 +496,7 @@ impl<F: Packet, B: Bank> Engine<F, B> {
         }
         let port = to.port().index();
         let placed = if call.origin == Origin::Transit {
-            self.queues.push(call.now, port, len, entry)
+            self.queues.push(call.now, port, len, call.claim, entry)
         } else {
             self.queues.push_own(call.now, port, len, entry)
         };

@@ -191,6 +191,12 @@ impl Record {
         (self.class() >> 4 & 7) >> (egress.class() >> 2 & 3) & 1 != 0
     }
 
+    /// Whether packets may leave through `self` that may leave to these roles, as bits.
+    #[inline]
+    pub(crate) fn is_allowed_by(&self, roles: u8) -> bool {
+        roles >> (self.class() >> 2 & 3) & 1 != 0
+    }
+
     /// Whether packets of the link are encrypted.
     #[inline]
     pub(crate) fn is_encrypted(&self) -> bool {

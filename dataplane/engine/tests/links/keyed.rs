@@ -75,7 +75,13 @@ fn udp_vif(number: u16, port: &str, vlan: Option<u16>, local: &str, peer: &str) 
     let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
     let session = Protection::Plain;
     let link = LinkSpec::Udp { port: port.into(), vlan, local, peer, session };
-    VifSpec { number, role: Role::Customer, mtu: None, link: Some(link) }
+    VifSpec {
+        number,
+        role: Role::Customer,
+        mtu: None,
+        link: Some(link),
+        policy: Default::default(),
+    }
 }
 
 /// Two vswitches with a cable between them: Ethernet, tagged and UDP links, with keys and without, on two ports.
@@ -103,7 +109,13 @@ pub fn spec() -> Spec {
             udp_vif(8, "p1", None, &v4, "10.0.0.4:2000"),
             with_node(ethernet_vif(9, "p1", None), node + 6),
             with_node(ethernet_vif(10, "p1", None), node + 7),
-            VifSpec { number: 11, role: Role::Customer, mtu: None, link: None },
+            VifSpec {
+                number: 11,
+                role: Role::Customer,
+                mtu: None,
+                link: None,
+                policy: Default::default(),
+            },
         ]
     };
     let end = |index: u16| VifName { vswitch: format!("v{index}"), vif: 11 };
@@ -123,7 +135,14 @@ impl Keyed {
         let linked = rig.rules.vifs().filter(|vif| vif.port().is_some());
         let links = linked.map(|vif| (vif.id, Link::default())).collect();
         let queued = vec![VecDeque::new(); 2];
-        Self { rig, twin: Twin { spec, ports }, links, queued, now: 0, next_id: 1 }
+        Self {
+            rig,
+            twin: Twin { spec, ports, told: Default::default() },
+            links,
+            queued,
+            now: 0,
+            next_id: 1,
+        }
     }
 
     pub fn session(&mut self, random: &mut Random, kind: Kind, confirmed: bool) -> Session {

@@ -54,7 +54,13 @@ pub fn ethernet_vif(number: u16, port: &str, vlan: Option<u16>) -> VifSpec {
         peer: MacAddress([0x02, 0xbb, 0, 0, high, low]),
         session: Session::Plain,
     };
-    VifSpec { number, role: Role::Customer, mtu: None, link: Some(link) }
+    VifSpec {
+        number,
+        role: Role::Customer,
+        mtu: None,
+        link: Some(link),
+        policy: Default::default(),
+    }
 }
 
 /// Ports p0, p1 … with one worker.

@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use dataplane_api::spec::{LinkSpec, SchemeSpec, Session};
-use dataplane_api::{DropReason, MacAddress, Role, Spec, VifSpec, VswitchSpec};
+use dataplane_api::{DefaultClass, DropReason, MacAddress, Role, Spec, VifSpec, VswitchSpec};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use wire::key::PublicKey;
 use wire::scheme::Scheme;
@@ -25,6 +26,8 @@ pub struct Twin {
     pub spec: Spec,
     /// Names of ports, and whether tags are trusted there.
     pub ports: Vec<(String, bool)>,
+    /// Vifs (vswitch, number) whose neighbours answered that they tell what packets claim.
+    pub told: BTreeSet<(usize, u16)>,
 }
 
 impl Twin {
@@ -254,6 +257,10 @@ impl Twin {
         out[..8].copy_from_slice(&after.to_be_bytes());
         out[9] = packet[9] / 64 * 64 + u8::try_from(shift).unwrap();
         out[10..12].fill(0xff);
+        let claim = match src {
+            1 => None,
+            src => Some(self.claim(vswitch, src, u16::from_be_bytes([packet[10], packet[11]]))),
+        };
         let Some(to) = to else {
             return match out.get(12..16) == Some(&[0xff; 4]) {
                 true => Expected::Control(out),
@@ -262,21 +269,64 @@ impl Twin {
             };
         };
         let role = this.vifs.iter().find(|vif| vif.number == src).unwrap().role;
-        let allowed = match &this.allow {
+        let allows = |role| match &this.allow {
             Some(pairs) => pairs.contains(&(role, to.role)),
             None => role == Role::Customer || to.role == Role::Customer,
         };
-        if !allowed {
+        let on_behalf = claim.is_some_and(|(is_customer, _)| is_customer);
+        if !allows(role) && !(on_behalf && allows(Role::Customer)) {
             return Expected::Dropped(DropReason::Policy);
         }
         if out.len() > mtu(to) {
             return Expected::Dropped(DropReason::EgressMtu);
+        }
+        if let Some((is_customer, priority)) = claim.filter(|_| self.is_told(vswitch, dst)) {
+            let word = if is_customer { 32_768 + priority } else { priority };
+            out[10..12].copy_from_slice(&word.to_be_bytes());
         }
         match self.other_end(&this.name, dst) {
             None => Expected::Sent(vswitch, dst, out),
             Some(_) if cables == 4 => Expected::Dropped(DropReason::CableLimit),
             Some((vswitch, vif)) => self.switch(vswitch, vif, out, cables + 1),
         }
+    }
+
+    /// Customer bit and step on the scale of priorities of a packet whose header has this word.
+    fn claim(&self, vswitch: usize, src: u16, word: u16) -> (bool, u16) {
+        let vif = self.spec.vswitches[vswitch].vifs.iter().find(|vif| vif.number == src).unwrap();
+        let policy = &vif.policy;
+        let (mut is_customer, mut priority) = if word != 0xffff && self.is_told(vswitch, src) {
+            (word >= 32_768, (word % 32_768).min(32_766))
+        } else {
+            let weight = match policy.default_class {
+                DefaultClass::Free => 0,
+                DefaultClass::Priority(weight) => weight,
+            };
+            (vif.role == Role::Customer, step_of(weight))
+        };
+        if policy.clear_customer_bit {
+            is_customer = false;
+        }
+        for (cap, binds) in
+            [(policy.priority_cap, true), (policy.deprioritise_non_customer, !is_customer)]
+        {
+            if let (Some(cap), true) = (cap, binds) {
+                priority = priority.min(step_of(cap));
+            }
+        }
+        (is_customer, priority)
+    }
+
+    fn is_told(&self, vswitch: usize, number: u16) -> bool {
+        let wants = |vswitch: usize, number: u16| {
+            let vifs = &self.spec.vswitches[vswitch].vifs;
+            vifs.iter().any(|vif| vif.number == number && vif.policy.traffic_class)
+        };
+        let agreed = match self.other_end(&self.spec.vswitches[vswitch].name, number) {
+            Some((vswitch, number)) => wants(vswitch, number),
+            None => self.told.contains(&(vswitch, number)),
+        };
+        wants(vswitch, number) && agreed
     }
 
     fn other_end(&self, vswitch: &str, vif: u16) -> Option<(usize, u16)> {
@@ -334,6 +384,14 @@ fn scheme_of(spec: &SchemeSpec) -> Scheme {
             Scheme::from_forms(&forms.iter().map(form).collect::<Vec<_>>()).unwrap()
         }
     }
+}
+
+/// How many steps of the scale are not above a weight: 1024 to a doubling, from 1024 bytes a second on.
+fn step_of(weight: u64) -> u16 {
+    let doublings = (0..32).take_while(|doubling| 1_024 << doubling <= weight);
+    let steps = doublings.flat_map(|doubling| (1_024..2_048).map(move |step| step << doubling));
+    let below = steps.take_while(|step| *step <= weight).count();
+    u16::try_from(below.min(32_766)).unwrap()
 }
 
 /// RFC 1071's sum, a 16-bit word at a time.

@@ -152,12 +152,12 @@ impl Tenant {
             peer: MacAddress([0x02, 1, 0, self.number, side.number(), number]),
             session: Session::Plain,
         };
-        VifSpec { number: number.into(), role, mtu, link: Some(link) }
+        VifSpec { number: number.into(), role, mtu, link: Some(link), policy: Default::default() }
     }
 }
 
-const fn cable_end(number: u16) -> VifSpec {
-    VifSpec { number, role: Role::Customer, mtu: None, link: None }
+fn cable_end(number: u16) -> VifSpec {
+    VifSpec { number, role: Role::Customer, mtu: None, link: None, policy: Default::default() }
 }
 
 /// What is sent.

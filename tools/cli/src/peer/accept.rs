@@ -113,6 +113,7 @@ fn accept(
                 password: given.unwrap_or_else(new_password),
                 only: args.only,
                 role: args.role.map(Into::into).unwrap_or_default(),
+                policy: Default::default(),
             };
             vswitch.logins.push(login.clone());
             login

@@ -130,7 +130,13 @@ fn add(
             .with_context(|| format!("vswitch {} has no number left", args.vswitch))?,
     };
     let link = Some(link(vswitch, &args.place, peer, Session::Node(node))?);
-    vswitch.vifs.push(VifSpec { number, role: args.role.into(), mtu: args.mtu, link });
+    vswitch.vifs.push(VifSpec {
+        number,
+        role: args.role.into(),
+        mtu: args.mtu,
+        link,
+        policy: Default::default(),
+    });
     Ok(number)
 }
 

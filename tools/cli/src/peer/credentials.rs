@@ -232,6 +232,7 @@ mod tests {
             password: Secret("pass\"word}".into()),
             only: None,
             role: Role::Customer,
+            policy: Default::default(),
         };
         let ethernet = ListenSpec::Ethernet {
             port: "west".into(),

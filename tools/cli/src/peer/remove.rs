@@ -177,12 +177,19 @@ mod tests {
             peer: MacAddress([2; 6]),
             session: Session::Node(node),
         };
-        let vif = |number, link| VifSpec { number, role: Role::Customer, mtu: None, link };
+        let vif = |number, link| VifSpec {
+            number,
+            role: Role::Customer,
+            mtu: None,
+            link,
+            policy: Default::default(),
+        };
         let login = LoginSpec {
             user: "alice".into(),
             password: Secret("x".into()),
             only: None,
             role: Role::Customer,
+            policy: Default::default(),
         };
         let vswitch = |name: &str, vifs| VswitchSpec {
             name: name.into(),

@@ -1,9 +1,10 @@
-//! `show policy`: which ways through a vswitch are open.
+//! `show policy`: which ways through a vswitch are open, and what packets of its vifs may claim.
 
 use super::{Listing, vswitches};
+use crate::claims;
 use crate::table::{Side, Table};
 use anyhow::Result;
-use dataplane_api::{Role, Spec, VswitchSpec};
+use dataplane_api::{Role, Spec, VifPolicy, VswitchSpec};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,6 +15,15 @@ struct Row {
     to: Vec<Role>,
     /// Numbers of the vifs of this role that the spec names.
     vifs: Vec<u16>,
+    /// Those of them that have a policy, and logins of this role that give one.
+    policies: Vec<Policy>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    /// `vif 2` or `login red`.
+    of: String,
+    policy: VifPolicy,
 }
 
 pub(super) fn list(spec: &Spec, filter: &vswitches::Filter) -> Result<Listing> {
@@ -31,7 +41,17 @@ fn rows(vswitch: &VswitchSpec) -> impl Iterator<Item = Row> {
         from,
         to: Role::ALL.into_iter().filter(|to| vswitch.allows(from, *to)).collect(),
         vifs: (vswitch.vifs.iter()).filter(|vif| vif.role == from).map(|vif| vif.number).collect(),
+        policies: policies(vswitch, from),
     })
+}
+
+fn policies(vswitch: &VswitchSpec, role: Role) -> Vec<Policy> {
+    let vifs = vswitch.vifs.iter().filter(|vif| vif.role == role);
+    let vifs = vifs.map(|vif| (format!("vif {}", vif.number), &vif.policy));
+    let logins = vswitch.logins.iter().filter(|login| login.role == role);
+    let logins = logins.map(|login| (format!("login {}", login.user), &login.policy));
+    let all = vifs.chain(logins).filter(|(_, policy)| !policy.is_default());
+    all.map(|(of, policy)| Policy { of, policy: policy.clone() }).collect()
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -50,6 +70,11 @@ fn table(rows: &[Row]) -> Table {
         let vifs: Vec<String> = row.vifs.iter().map(u16::to_string).collect();
         cells.push(vifs.join(" "));
         table.row(cells);
+        for Policy { of, policy } in &row.policies {
+            let nothing = [(); 3].map(|()| String::new());
+            let [a, b, c] = nothing;
+            table.row(vec![row.vswitch.clone(), of.clone(), a, b, c, claims::words(policy)]);
+        }
     }
     table
 }
@@ -57,6 +82,7 @@ fn table(rows: &[Row]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataplane_api::{DefaultClass, VifSpec};
 
     #[test]
     fn what_is_open_is_what_the_class_matrix_says() {
@@ -75,5 +101,28 @@ red      peer      closed       closed   open
 red      provider  closed       closed   closed
 ";
         assert_eq!(listing.table.to_string(), expected);
+    }
+
+    #[test]
+    fn vifs_with_a_policy_have_a_line_under_their_role() {
+        let policy = VifPolicy {
+            default_class: DefaultClass::Priority(1_250_000),
+            priority_cap: Some(12_500_000),
+            deprioritise_non_customer: Some(0),
+            traffic_class: true,
+            ..VifPolicy::default()
+        };
+        let vif =
+            |number, policy| VifSpec { number, role: Role::Peer, mtu: None, link: None, policy };
+        let vifs = vec![vif(2, policy), vif(3, VifPolicy::default())];
+        let vswitch = VswitchSpec { name: "red".into(), vifs, ..VswitchSpec::default() };
+        let spec = Spec { vswitches: vec![vswitch], ..Spec::default() };
+        let listing = list(&spec, &vswitches::Filter::default()).unwrap();
+        let table = listing.table.to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 5, "{table}");
+        let words = "priority 10.0 Mbit/s by default; at most 100 Mbit/s claim priority; \
+                     free unless of a customer; traffic class offered";
+        assert!(lines[3].starts_with("red      vif 2 ") && lines[3].ends_with(words), "{table}");
     }
 }

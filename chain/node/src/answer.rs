@@ -152,9 +152,9 @@ pub fn broadcast(error: NodeError) -> Result<Broadcast, NodeError> {
 }
 
 fn is_known(refusal: &Refusal) -> bool {
-    refusal.code == code::REJECTED
-        && (refusal.name.as_str() == "ErrDuplicateTx"
-            || refusal.text.as_str().contains("already have transaction"))
+    let says = |what: &str| refusal.text.as_str().contains(what);
+    let is_it = says("ErrTxExistsInMempool") || says("already have transaction");
+    refusal.code == code::REJECTED && is_it
 }
 
 /// `getnetworksteward`.

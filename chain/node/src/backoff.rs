@@ -19,6 +19,12 @@ impl Backoff {
         Self { first, most, next: first.min(most), random: seed }
     }
 
+    /// As connections to nodes are made again: from one second to one minute.
+    #[must_use]
+    pub fn usual(seed: u64) -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(60), seed)
+    }
+
     /// The next wait; the one after is twice as long.
     pub fn wait(&mut self) -> Duration {
         let whole = self.next;

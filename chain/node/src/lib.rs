@@ -26,6 +26,7 @@ pub mod tls;
 pub mod wallet;
 pub mod watch;
 
+pub use backoff::Backoff;
 pub use endpoint::{Credentials, Endpoint};
 pub use error::{Lie, NodeError, Standing};
 pub use http::Limits;

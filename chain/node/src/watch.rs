@@ -18,7 +18,6 @@ use primitives::block::parse_header;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
@@ -29,8 +28,6 @@ use tracing::{debug, warn};
 
 /// News that wait for who watches. Beyond it the connection is not read.
 const NEWS_MAX: usize = 64;
-/// Waits between connections: from and to.
-const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Messages that may come before the reply to a request: notifications of what was subscribed before.
 const BEFORE_REPLY_MAX: usize = 10_000;
 
@@ -83,11 +80,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Connects in the background. `seed`: of the waits between connections.
+    /// Connects in the background. `backoff`: the waits between connections.
     #[must_use]
-    pub fn start(endpoint: Endpoint, limits: Limits, filter: Filter, seed: u64) -> Self {
+    pub fn start(endpoint: Endpoint, limits: Limits, filter: Filter, backoff: Backoff) -> Self {
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        let backoff = Backoff::new(WAIT.0, WAIT.1, seed);
         let task = tokio::spawn(keep_watching(endpoint, limits, filter, backoff, sender));
         Self { news, _task: Guard(task) }
     }

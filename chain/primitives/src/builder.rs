@@ -17,7 +17,7 @@ use crate::reward::{steward_share, subsidy};
 use crate::steward::Tally;
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
-use bitcoin::script::{Builder, ScriptBuf};
+use bitcoin::script::{Builder, Script, ScriptBuf};
 use bitcoin::{
     Amount, BlockHash, CompactTarget, OutPoint, Sequence, Transaction, TxIn, TxMerkleNode, TxOut,
     Witness, merkle_tree, transaction,
@@ -122,16 +122,27 @@ impl Tree {
 
     /// Mines a block and puts it into the tree. `None`: its parent is not in it.
     pub fn mine(&mut self, plan: &Plan) -> Option<BlockHash> {
-        let path = self.path(&plan.parent);
-        let height = self.blocks.get(&plan.parent)?.height + 1;
+        let announcement = self.announcement(&plan.parent)?;
+        self.mine_with(plan, &[announcement], 1)
+    }
+
+    /// Mines a block that pays `steward`, whoever was voted for, and keeps it out of the tree. `None`: its parent is not
+    /// in it.
+    pub fn mine_aside(&mut self, plan: &Plan, steward: &Script) -> Option<Block> {
+        let announcement = self.announcement(&plan.parent)?;
+        self.make(plan, steward, &[announcement], 1)
+    }
+
+    /// The one that blocks on `parent` share.
+    fn announcement(&mut self, parent: &BlockHash) -> Option<Announcement> {
+        let height = self.blocks.get(parent)?.height + 1;
         let from = height.saturating_sub(WAIT) / SEGMENT * SEGMENT;
-        let after = path.get(from as usize)?.block_hash();
+        let after = self.path(parent).get(from as usize)?.block_hash();
         if !self.announcements.contains_key(&after) {
             let made = self.miner.announce((from, after), SEGMENT_TARGET, 1);
             self.announcements.insert(after, made.into_iter().next()?);
         }
-        let announcement = self.announcements.get(&after)?.clone();
-        self.mine_with(plan, &[announcement], 1)
+        self.announcements.get(&after).cloned()
     }
 
     /// Mines a block with announcements that were made after some of its ancestors, at least 3 below it from height 3
@@ -142,9 +153,26 @@ impl Tree {
         announcements: &[Announcement],
         proof_version: u64,
     ) -> Option<BlockHash> {
-        let path = self.path(&plan.parent);
         let parent = self.blocks.get(&plan.parent)?;
-        let height = parent.height + 1;
+        let (height, mut tally) = (parent.height + 1, parent.tally.clone());
+        let before = parent.work.clone();
+        let block = self.make(plan, &tally.state().steward, announcements, proof_version)?;
+        let _undo = tally.connect(height, &block.transactions);
+        let (header, work) = (block.header, before + header::work(&block.header));
+        let mined = Mined { header, block: Some(block), height, work, tally };
+        self.blocks.insert(header.block_hash(), mined);
+        Some(header.block_hash())
+    }
+
+    fn make(
+        &mut self,
+        plan: &Plan,
+        steward: &Script,
+        announcements: &[Announcement],
+        proof_version: u64,
+    ) -> Option<Block> {
+        let path = self.path(&plan.parent);
+        let height = self.blocks.get(&plan.parent)?.height + 1;
         let age = |announcement: &Announcement| {
             let target = announcement.target();
             if height < WAIT {
@@ -155,7 +183,7 @@ impl Tree {
         let least = announcements.iter().map(age).collect::<Option<Vec<_>>>()?.into_iter().max()?;
         let set = Set::new(announcements.iter().cloned());
         let commitment = set.commitment(least);
-        let coinbase = coinbase(plan, height, parent, &commitment.script());
+        let coinbase = coinbase(plan, height, steward, &commitment.script());
         let transactions: Vec<_> =
             std::iter::once(coinbase).chain(plan.transactions.iter().cloned()).collect();
         let ids = transactions.iter().map(|one| one.compute_txid().to_raw_hash());
@@ -176,12 +204,7 @@ impl Tree {
         };
         // With an even number of announcements every other header or so has no proof.
         let proof = (0..64).find_map(&mut prove)?;
-        let mut tally = parent.tally.clone();
-        let _undo = tally.connect(height, &transactions);
-        let work = &parent.work + header::work(&header);
-        let block = Some(Block { header, proof, transactions });
-        self.blocks.insert(header.block_hash(), Mined { header, block, height, work, tally });
-        Some(header.block_hash())
+        Some(Block { header, proof, transactions })
     }
 
     /// Makes announcements after a block of the tree; empty if it is unknown. See [`Miner::announce`] for the cost.
@@ -198,7 +221,7 @@ impl Tree {
     }
 }
 
-fn coinbase(plan: &Plan, height: u32, parent: &Mined, commitment: &[u8]) -> Transaction {
+fn coinbase(plan: &Plan, height: u32, steward: &Script, commitment: &[u8]) -> Transaction {
     let share = steward_share(height).units();
     let rest = subsidy(height).units().saturating_sub(share);
     let output = |units: u64, script: ScriptBuf| TxOut {
@@ -216,7 +239,7 @@ fn coinbase(plan: &Plan, height: u32, parent: &Mined, commitment: &[u8]) -> Tran
             witness: Witness::new(),
         }],
         output: vec![
-            output(share, parent.tally.state().steward.clone()),
+            output(share, steward.to_owned()),
             output(rest, plan.payee.clone()),
             output(0, commitment.to_vec().into()),
         ],

@@ -3,6 +3,7 @@
 /// Why a block, a proof or an announcement is refused: the first rule broken, in the reference's order.
 /// [`Fault::reference`] has the name that the reference node gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Fault {
     /// A block or proof that ends too early, or a number in more bytes than it needs.
@@ -159,6 +160,7 @@ pub enum Fault {
 
 /// What is wrong with a tree proof. The reference's words depend on the order in which it looks; these are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TreeFault {
     /// It ends before all is read.
     #[error("it ends early")]

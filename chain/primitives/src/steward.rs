@@ -20,6 +20,7 @@ const FIRST: [u8; 34] = [
 
 /// Who it is after a block, and how much money is against.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct State {
     /// Paid by the next block.
     pub steward: ScriptBuf,
@@ -33,6 +34,7 @@ pub struct State {
 
 /// An unspent output with a vote.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Cast {
     /// What it votes.
     pub vote: Vote,
@@ -48,11 +50,19 @@ pub struct Tally {
 }
 
 /// How to take a block back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Undo {
     state: State,
     created: Vec<OutPoint>,
     spent: Vec<(OutPoint, Cast)>,
+}
+
+impl Undo {
+    /// Outputs whose entry among the votes the block has changed.
+    pub fn touched(&self) -> impl Iterator<Item = OutPoint> {
+        self.created.iter().copied().chain(self.spent.iter().map(|(outpoint, _)| *outpoint))
+    }
 }
 
 impl Default for Tally {

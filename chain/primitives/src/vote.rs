@@ -11,6 +11,7 @@ const CANDIDATE_LEN_MAX: usize = 79;
 
 /// What an output votes; candidates are output scripts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Vote {
     /// Who should be steward.
     pub candidate: Option<ScriptBuf>,

@@ -63,7 +63,7 @@ pub enum FloodBenchError {
     Process(String),
     /// Its socket.
     #[error(transparent)]
-    Client(#[from] daemon::client::ClientError),
+    Client(#[from] dataplane_client::ClientError),
     /// Its files, its devices' counters, its NAPI threads.
     #[error("{attempt}: {error}")]
     System {
@@ -74,7 +74,7 @@ pub enum FloodBenchError {
     },
     /// Its counters.
     #[error(transparent)]
-    Counters(#[from] daemon::counters::CountersError),
+    Counters(#[from] dataplane_client::CountersError),
     /// A flood that was none.
     #[error(
         "invalid run: the flood offered {found:.2} times the capacity of {capacity:.0} frames a second, and it takes \

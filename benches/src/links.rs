@@ -15,10 +15,10 @@ mod flood;
 use crate::folder::Folder;
 use crate::report::{Machine, Measurement, Report};
 use boxes::{Keys, NODES, Running, Side};
-use daemon::client::ClientError;
-use daemon::counters::CountersError;
 use dataplane_api::VifId;
 use dataplane_api::counters::VifCounter;
+use dataplane_client::ClientError;
+use dataplane_client::CountersError;
 use flood::{Flood, Rate};
 use io::memory::wire;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ fn wait(sides: [&Running; 2], size: Size) -> Result<(), LinksBenchError> {
     let vifs = || (0..).map(VifId).take(all);
     let since = Instant::now();
     loop {
-        let up = |file: &daemon::counters::CounterFile| {
+        let up = |file: &dataplane_client::CounterFile| {
             vifs().filter(|vif| file.vif(*vif, VifCounter::Opened) > 0).count()
         };
         let up = counters.iter().map(up).min().unwrap_or(0);

@@ -4,13 +4,13 @@ use super::net::{BOX, Net, station, system};
 use super::{BOX_CORE, FloodBenchError, unleased};
 use crate::folder::Folder;
 use crate::testpmd::forward_in_real_time;
-use daemon::client::Client;
 use daemon::config::{Config, Port};
-use daemon::counters::CounterFile;
 use dataplane_api::{
     CapacitySpec, Direction, DropReason, Generation, LeaseSpec, LinkSpec, MacAddress, Role,
     SchemeSpec, Session, Spec, VifName, VifSpec, VswitchSpec,
 };
+use dataplane_client::Client;
+use dataplane_client::CounterFile;
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;

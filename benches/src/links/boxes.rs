@@ -3,9 +3,7 @@
 use super::{Handshakes, LinksBenchError, Size};
 use crypt::identity::Identity;
 use crypt::test_rng::TestRng;
-use daemon::client::Client;
 use daemon::config::{Backend, Port as PortConfig};
-use daemon::counters::CounterFile;
 use daemon::{Config, Dataplane, Hosting, Memory, MemoryPorts, StopHandle, machine, plan};
 use dataplane_api::spec::{FormSpec, ListenSpec, LoginSpec};
 use dataplane_api::status::LinkStatus;
@@ -13,6 +11,8 @@ use dataplane_api::{
     BeaconMode, Generation, Handshake, LinkSpec, MacAddress, NodeSpec, Role, SchemeSpec, Secret,
     Session, Spec, VifSpec, VswitchSpec,
 };
+use dataplane_client::Client;
+use dataplane_client::CounterFile;
 use io::memory::MemoryPort;
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,6 +7,7 @@
 //! | worker (32) | port 0: 16 + drops | port 1 … | vif 0: 8 | vif 1 … | lease of vif 0: 24 | … | vswitch 0 drops | … |
 //! ```
 
+use crate::protocol::API_VERSION;
 use crate::{DropReason, PortId, VifId, VswitchId};
 
 /// Named counters of a worker itself; indices from 0.
@@ -217,6 +218,74 @@ impl Layout {
     }
 }
 
+/// The head of the file of shared counters. The banks follow, one a worker and then the slow path's, each from a
+/// multiple of 8 words on.
+///
+/// ```text
+/// | magic | API version | ports | vifs | vswitches | banks | workers | pid | bank 0 | bank 1 | … |
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterFileHead {
+    /// Sizes of a bank's parts.
+    pub layout: Layout,
+    /// Banks.
+    pub banks: usize,
+    /// Workers.
+    pub workers: usize,
+    /// The process that counts.
+    pub pid: u32,
+}
+
+impl CounterFileHead {
+    const MAGIC: u64 = u64::from_le_bytes(*b"SWYDCNT\0");
+    /// Words of the head.
+    pub const WORDS: usize = 8;
+    /// More of anything is no head of ours, and would make sums of sizes overflow.
+    const COUNT_MAX: usize = 1 << 20;
+
+    /// As words; who writes them writes the first one last.
+    #[must_use]
+    pub fn encode(&self) -> [u64; Self::WORDS] {
+        let Layout { ports, vifs, vswitches } = self.layout;
+        [
+            Self::MAGIC,
+            API_VERSION.into(),
+            ports as u64,
+            vifs as u64,
+            vswitches as u64,
+            self.banks as u64,
+            self.workers as u64,
+            self.pid.into(),
+        ]
+    }
+
+    /// From the file's first words; `None` if they are not of a dataplane of this version.
+    #[must_use]
+    pub fn decode(words: [u64; Self::WORDS]) -> Option<Self> {
+        let [magic, version, ports, vifs, vswitches, banks, workers, pid] = words;
+        if magic != Self::MAGIC || version != u64::from(API_VERSION) || workers > banks {
+            return None;
+        }
+        let count = |word| usize::try_from(word).ok().filter(|count| *count <= Self::COUNT_MAX);
+        let layout =
+            Layout { ports: count(ports)?, vifs: count(vifs)?, vswitches: count(vswitches)? };
+        let (banks, workers) = (count(banks)?, count(workers)?);
+        Some(Self { layout, banks, workers, pid: u32::try_from(pid).ok()? })
+    }
+
+    /// Words of the whole file.
+    #[must_use]
+    pub const fn words(&self) -> usize {
+        self.bank(self.banks)
+    }
+
+    /// First word of a bank.
+    #[must_use]
+    pub const fn bank(&self, bank: usize) -> usize {
+        Self::WORDS + bank * self.layout.len().next_multiple_of(8)
+    }
+}
+
 /// One worker's counters, as the engine sees them: a plain add.
 pub trait Bank {
     /// Adds `n` to a slot. An index beyond the bank is a bug and may panic.
@@ -253,6 +322,20 @@ mod tests {
             assert_eq!(delay_bucket(bound(bucket)), bucket as usize + 1);
         }
         assert_eq!(delay_bucket(u64::MAX), DELAY_BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_head_is_read_back_and_one_that_lies_is_not() {
+        let layout = Layout { ports: 2, vifs: 5, vswitches: 3 };
+        let head = CounterFileHead { layout, banks: 3, workers: 2, pid: 77 };
+        let words = head.encode();
+        assert_eq!(CounterFileHead::decode(words), Some(head));
+        assert_eq!(head.words(), head.bank(2) + layout.len().next_multiple_of(8));
+        for (index, lie) in [(0, 1), (1, 0), (2, u64::MAX), (4, 1 << 21), (5, 1), (7, 1 << 40)] {
+            let mut words = words;
+            words[index] = lie;
+            assert_eq!(CounterFileHead::decode(words), None, "{index}");
+        }
     }
 
     #[test]

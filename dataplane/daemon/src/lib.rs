@@ -11,10 +11,9 @@
 mod allowances;
 mod box_clock;
 pub mod check;
-pub mod client;
 pub mod clock;
 pub mod config;
-pub mod counters;
+mod counters;
 mod dataplane;
 mod keys;
 pub mod machine;

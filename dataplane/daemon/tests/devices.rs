@@ -8,9 +8,9 @@ use dataplane_api::counters::VifCounter;
 use dataplane_api::{
     Generation, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec, VswitchSpec,
 };
-use dataplane_daemon::client::{Client, ClientError};
+use dataplane_client::CounterFile;
+use dataplane_client::{Client, ClientError};
 use dataplane_daemon::config::Port as PortConfig;
-use dataplane_daemon::counters::CounterFile;
 use dataplane_daemon::{
     Config, Dataplane, Hosting, Level, Memory, MemoryPorts, StopHandle, check, clock, machine, plan,
 };

@@ -6,7 +6,7 @@ mod rig;
 
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapEvent, TapFilter};
 use dataplane_api::{DropReason, Generation};
-use dataplane_daemon::client::{Client, ClientError};
+use dataplane_client::{Client, ClientError};
 use rig::{Rig, spec};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -12,9 +12,9 @@ use dataplane_api::{
     DropReason, Generation, LinkSpec, MacAddress, Role, SchemeSpec, Session, Spec, VifSpec,
     VswitchSpec,
 };
-use dataplane_daemon::client::Client;
+use dataplane_client::Client;
+use dataplane_client::CounterFile;
 use dataplane_daemon::clock;
-use dataplane_daemon::counters::CounterFile;
 use io::netlink::{NeighbourState, Netlink};
 use lab::{End, Namespace, may, veth};
 use nix::sys::signal::{Signal, kill};

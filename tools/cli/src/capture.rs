@@ -188,8 +188,8 @@ fn wall_minus_monotonic() -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
     use dataplane_api::{DropReason, PortId, VifId, WorkerId};
+    use dataplane_client::sample;
     use pcap_file::pcapng::{Block, PcapNgReader};
 
     fn record(event: TapEvent, bytes: &[u8]) -> TapRecord {

@@ -1,13 +1,13 @@
 //! The running process, seen through its management socket and shared counters.
 
 use crate::ProcessArgs;
-use crate::snapshot::Snapshot;
 use anyhow::{Context, Result, anyhow};
-use daemon::client::{Client, ClientError, TapRecords};
-use daemon::counters::CounterFile;
 use dataplane_api::protocol::{API_VERSION, TapFilter, TapRecord};
 use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Receipt, Secret, Spec, Status};
+use dataplane_client::CounterFile;
+use dataplane_client::snapshot::Snapshot;
+use dataplane_client::{Client, ClientError, TapRecords};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

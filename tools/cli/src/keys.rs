@@ -211,7 +211,7 @@ fn list(rows: &[Row], output: OutputArgs, out: &mut dyn Write) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
 
     const PRIVATE: &str = "362fdea918cefe8849a0464237a7e012da74165e32e4f6edb1ab5bc56050753c";
     const PUBLIC: &str = "lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k";

@@ -22,11 +22,8 @@ mod output;
 mod peer;
 mod ping;
 mod run;
-#[cfg(test)]
-mod sample;
 mod secret;
 mod show;
-mod snapshot;
 mod table;
 mod top;
 mod trace;

@@ -96,7 +96,7 @@ pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
 
     #[test]
     fn a_vif_is_named_by_vswitch_and_number() {

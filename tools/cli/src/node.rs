@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_router_is_a_row_with_and_without_a_route_server() {
-        let status = crate::sample::status(1);
+        let status = dataplane_client::sample::status(1);
         let found = RouterStatus {
             vswitch: VswitchId(0),
             route_server: Some("key.k".into()),

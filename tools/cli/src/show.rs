@@ -16,11 +16,11 @@ mod workers;
 use crate::ProcessArgs;
 use crate::connect::Process;
 use crate::output::{OutputArgs, print_json};
-use crate::snapshot::{Snapshot, TrafficRates};
 use crate::table::Table;
 use crate::units;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
+use dataplane_client::snapshot::{Snapshot, TrafficRates};
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
@@ -164,7 +164,7 @@ fn rate_cells(rates: &TrafficRates) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
 
     fn listing(make: impl Fn(&View<'_>) -> Listing, rates: bool) -> Listing {
         let (earlier, now) = (sample::snapshot(1), sample::snapshot(3));

@@ -4,11 +4,11 @@ mod screen;
 
 use crate::ProcessArgs;
 use crate::connect::Process;
-use crate::snapshot::{Drops, PortTotals, Snapshot, Traffic, TrafficRates, per_second};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use dataplane_api::DropReason;
 use dataplane_api::counters::{PortCounter, WorkerCounter};
+use dataplane_client::snapshot::{Drops, PortTotals, Snapshot, Traffic, TrafficRates, per_second};
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyModifiers};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -235,11 +235,11 @@ fn drops(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<DropLine> {
 fn workers(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<WorkerLine> {
     let line = |(worker, totals): (
         &dataplane_api::status::WorkerStatus,
-        &crate::snapshot::WorkerTotals,
+        &dataplane_client::snapshot::WorkerTotals,
     )| {
         let before = earlier.worker(worker.id).filter(|_| !std::ptr::eq(now, earlier));
         let handed_off =
-            |totals: &crate::snapshot::WorkerTotals| totals.of(WorkerCounter::HandedOff);
+            |totals: &dataplane_client::snapshot::WorkerTotals| totals.of(WorkerCounter::HandedOff);
         WorkerLine {
             worker: worker.id.0,
             core: worker.core,
@@ -256,7 +256,7 @@ fn workers(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<WorkerLine> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
 
     #[test]
     fn the_picture_shows_rates_per_tenant_and_the_worst_drops_first() {

@@ -203,8 +203,8 @@ fn object(status: &Status, record: &TapRecord) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
     use dataplane_api::{PortId, VifId, WorkerId};
+    use dataplane_client::sample;
 
     fn record(event: TapEvent) -> TapRecord {
         TapRecord {

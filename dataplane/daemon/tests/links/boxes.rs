@@ -7,9 +7,9 @@ use dataplane_api::{
     DropReason, Generation, Handshake, LinkSpec, MacAddress, NodeSpec, Secret, Session, Spec,
     VifSpec, VswitchSpec,
 };
-use dataplane_daemon::client::Client;
+use dataplane_client::Client;
+use dataplane_client::CounterFile;
 use dataplane_daemon::config::{Backend, Port};
-use dataplane_daemon::counters::CounterFile;
 use dataplane_daemon::{Config, clock};
 use lab::{End, Namespace, veth};
 use std::fs::File;

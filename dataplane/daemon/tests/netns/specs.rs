@@ -4,7 +4,7 @@ use crate::flows::{EndKind, Pace};
 use crate::rig::{Rig, Setup};
 use crate::topology::{BLUE, EAST, GREEN, NORTH, RED, WEST, spec, through};
 use dataplane_api::{DropReason, Generation, LinkSpec, MacAddress, Role, Spec};
-use dataplane_daemon::client::ClientError;
+use dataplane_client::ClientError;
 use dataplane_daemon::config::Backend;
 use lab::may;
 

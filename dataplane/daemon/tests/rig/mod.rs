@@ -7,9 +7,9 @@ use dataplane_api::{
     CableSpec, DropReason, Generation, LinkSpec, MacAddress, PortId, Role, SchemeSpec, Session,
     Spec, VifName, VifSpec, VswitchSpec, WorkerId,
 };
-use dataplane_daemon::client::Client;
+use dataplane_client::Client;
+use dataplane_client::CounterFile;
 use dataplane_daemon::config::{Backend, Port as PortConfig};
-use dataplane_daemon::counters::CounterFile;
 use dataplane_daemon::{
     Config, Dataplane, Hosting, Memory, MemoryPorts, StopHandle, clock, machine, plan,
 };

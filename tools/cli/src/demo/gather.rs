@@ -2,10 +2,10 @@
 
 use super::plan::FORGER;
 use super::report::{Accounting, Delay, Faults, LeaseReport, PortReport, Report, TenantReport};
-use crate::snapshot::{Drops, PortTotals, Snapshot};
 use dataplane_api::DropReason;
 use dataplane_api::counters::PortCounter;
 use dataplane_api::status::{LeaseStatus, PortStatus, VswitchStatus};
+use dataplane_client::snapshot::{Drops, PortTotals, Snapshot};
 use std::collections::BTreeSet;
 use traffic::report::StreamReport;
 
@@ -111,7 +111,7 @@ fn ports(seen: &Snapshot) -> Vec<PortReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
     use traffic::report::Totals;
     use traffic::sink::Delays;
 

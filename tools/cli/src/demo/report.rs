@@ -1,9 +1,9 @@
 //! What the demo counted: per tenant, per port, drops by reason, delays, and whether every frame is accounted for.
 
-use crate::snapshot::Drops;
 use crate::table::{Side, Table};
 use crate::units;
 use dataplane_api::DropReason;
+use dataplane_client::snapshot::Drops;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -176,7 +176,11 @@ impl Report {
 
     fn rate(&self, before: Option<&Self>, now: u64, earlier: u64) -> f64 {
         let seconds = self.seconds - before.map_or(0.0, |before| before.seconds);
-        if seconds > 0.0 { crate::snapshot::per_second(earlier, now, seconds) } else { 0.0 }
+        if seconds > 0.0 {
+            dataplane_client::snapshot::per_second(earlier, now, seconds)
+        } else {
+            0.0
+        }
     }
 
     fn tenant_table(&self, before: Option<&Self>) -> Table {

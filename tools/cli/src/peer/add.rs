@@ -207,8 +207,8 @@ fn own_socket(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
     use dataplane_api::{Handshake, Role, Secret};
+    use dataplane_client::sample;
 
     const KEY: &str = "lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k";
 

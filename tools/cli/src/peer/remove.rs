@@ -155,10 +155,10 @@ fn absent(vswitch: &str, which: Which, status: &Status, links: &[LinkStatus]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
     use dataplane_api::{
         Handshake, LoginSpec, MacAddress, NodeSpec, Role, Secret, Session, VifSpec,
     };
+    use dataplane_client::sample;
 
     const KEY: &str = "lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k";
 

@@ -2,12 +2,12 @@
 
 use super::{Listing, View};
 use crate::names;
-use crate::snapshot::{Drops, PortTotals, Snapshot, per_second};
 use crate::table::{Side, Table};
 use crate::{units, why};
 use anyhow::Result;
 use clap::Args;
 use dataplane_api::DropReason;
+use dataplane_client::snapshot::{Drops, PortTotals, Snapshot, per_second};
 use serde::Serialize;
 
 #[derive(Args, Debug, Default)]

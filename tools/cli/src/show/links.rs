@@ -2,12 +2,12 @@
 
 use super::vifs::{rates, traffic_columns};
 use super::{Listing, View, rate_cells};
-use crate::snapshot::{Numbering, Traffic, TrafficRates};
 use crate::table::{Side, Table};
 use crate::{names, units};
 use anyhow::Result;
 use dataplane_api::status::{LinkStatus, VifStatus};
 use dataplane_api::{PortId, VifId};
+use dataplane_client::snapshot::{Numbering, Traffic, TrafficRates};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

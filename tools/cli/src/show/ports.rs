@@ -2,12 +2,12 @@
 
 use super::{Listing, View, rate_cells};
 use crate::names;
-use crate::snapshot::{Drops, Traffic, TrafficRates, per_second};
 use crate::table::{Side, Table};
 use crate::units;
 use anyhow::Result;
 use clap::Args;
 use dataplane_api::counters::PortCounter;
+use dataplane_client::snapshot::{Drops, Traffic, TrafficRates, per_second};
 use serde::Serialize;
 
 #[derive(Args, Debug, Default)]
@@ -74,52 +74,54 @@ fn rows(view: &View<'_>, filter: &Filter) -> Vec<Row> {
     let ports = view.now.status.ports.iter().zip(&view.now.ports);
     let wanted =
         ports.filter(|(port, _)| filter.port.as_ref().is_none_or(|name| *name == port.name));
-    let row =
-        |(port, totals): (&dataplane_api::status::PortStatus, &crate::snapshot::PortTotals)| {
-            let traffic = traffic(totals);
-            let rates = view.rates().and_then(|(earlier, seconds)| {
-                let before = earlier.port(port.id)?;
-                Some(Rates {
-                    traffic: traffic.rates(&self::traffic(before), seconds),
-                    drops: per_second(before.drops.total(), totals.drops.total(), seconds),
-                    kernel_drops: per_second(before.kernel_drops(), totals.kernel_drops(), seconds),
-                })
-            });
-            Row {
-                port: port.name.clone(),
-                up: port.up,
-                mtu: port.mtu,
-                backend: port.backend.clone(),
-                queues: port
-                    .queues
-                    .iter()
-                    .map(|(queue, worker)| Queue { queue: *queue, worker: worker.0 })
-                    .collect(),
-                steering: port.steering.clone(),
-                rx_frames: traffic.rx_packets,
-                rx_bytes: traffic.rx_bytes,
-                tx_frames: traffic.tx_packets,
-                tx_bytes: traffic.tx_bytes,
-                tx_pending: totals.of(PortCounter::TxPending),
-                tx_kicks: totals.of(PortCounter::TxKicks),
-                punted: totals.of(PortCounter::Punted),
-                drops: totals.drops.clone(),
-                kernel: Kernel {
-                    drops: totals.kernel_drops(),
-                    rx_dropped: totals.of(PortCounter::KernelRxDropped),
-                    rx_ring_full: totals.of(PortCounter::KernelRxRingFull),
-                    rx_invalid: totals.of(PortCounter::KernelRxInvalid),
-                    tx_invalid: totals.of(PortCounter::KernelTxInvalid),
-                    fill_empty: totals.of(PortCounter::KernelFillEmpty),
-                },
-                rates,
-            }
-        };
+    let row = |(port, totals): (
+        &dataplane_api::status::PortStatus,
+        &dataplane_client::snapshot::PortTotals,
+    )| {
+        let traffic = traffic(totals);
+        let rates = view.rates().and_then(|(earlier, seconds)| {
+            let before = earlier.port(port.id)?;
+            Some(Rates {
+                traffic: traffic.rates(&self::traffic(before), seconds),
+                drops: per_second(before.drops.total(), totals.drops.total(), seconds),
+                kernel_drops: per_second(before.kernel_drops(), totals.kernel_drops(), seconds),
+            })
+        });
+        Row {
+            port: port.name.clone(),
+            up: port.up,
+            mtu: port.mtu,
+            backend: port.backend.clone(),
+            queues: port
+                .queues
+                .iter()
+                .map(|(queue, worker)| Queue { queue: *queue, worker: worker.0 })
+                .collect(),
+            steering: port.steering.clone(),
+            rx_frames: traffic.rx_packets,
+            rx_bytes: traffic.rx_bytes,
+            tx_frames: traffic.tx_packets,
+            tx_bytes: traffic.tx_bytes,
+            tx_pending: totals.of(PortCounter::TxPending),
+            tx_kicks: totals.of(PortCounter::TxKicks),
+            punted: totals.of(PortCounter::Punted),
+            drops: totals.drops.clone(),
+            kernel: Kernel {
+                drops: totals.kernel_drops(),
+                rx_dropped: totals.of(PortCounter::KernelRxDropped),
+                rx_ring_full: totals.of(PortCounter::KernelRxRingFull),
+                rx_invalid: totals.of(PortCounter::KernelRxInvalid),
+                tx_invalid: totals.of(PortCounter::KernelTxInvalid),
+                fill_empty: totals.of(PortCounter::KernelFillEmpty),
+            },
+            rates,
+        }
+    };
     wanted.map(row).collect()
 }
 
 /// A port's frames as traffic.
-fn traffic(totals: &crate::snapshot::PortTotals) -> Traffic {
+fn traffic(totals: &dataplane_client::snapshot::PortTotals) -> Traffic {
     Traffic {
         rx_packets: totals.of(PortCounter::RxFrames),
         rx_bytes: totals.of(PortCounter::RxBytes),

@@ -2,13 +2,13 @@
 
 use super::{Listing, View, rate_cells};
 use crate::names;
-use crate::snapshot::{Traffic, TrafficRates};
 use crate::table::{Side, Table};
 use crate::units;
 use anyhow::Result;
 use clap::Args;
 use dataplane_api::Status;
 use dataplane_api::status::VifStatus;
+use dataplane_client::snapshot::{Traffic, TrafficRates};
 use serde::Serialize;
 
 #[derive(Args, Debug, Default)]

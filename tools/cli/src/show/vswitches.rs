@@ -2,12 +2,12 @@
 
 use super::{Listing, View, rate_cells};
 use crate::names;
-use crate::snapshot::{Drops, Traffic, TrafficRates, per_second};
 use crate::table::{Side, Table};
 use crate::units;
 use anyhow::Result;
 use clap::Args;
 use dataplane_api::status::VswitchStatus;
+use dataplane_client::snapshot::{Drops, Traffic, TrafficRates, per_second};
 use serde::Serialize;
 
 #[derive(Args, Debug, Default)]

@@ -1,11 +1,11 @@
 //! `show workers`.
 
 use super::{Listing, View};
-use crate::snapshot::WorkerTotals;
 use crate::table::{Side, Table};
 use crate::units;
 use dataplane_api::counters::WorkerCounter;
 use dataplane_api::status::WorkerStatus;
+use dataplane_client::snapshot::WorkerTotals;
 use serde::Serialize;
 
 #[derive(Serialize)]

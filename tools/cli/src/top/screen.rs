@@ -1,8 +1,8 @@
 //! The screen of `top`: a picture in, cells out.
 
 use super::Picture;
-use crate::snapshot::TrafficRates;
 use crate::units;
+use dataplane_client::snapshot::TrafficRates;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -169,7 +169,7 @@ const fn bold() -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use dataplane_client::sample;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 

@@ -22,7 +22,7 @@ impl Counters for Banks {
 }
 
 /// The box after `seconds`.
-pub(crate) fn snapshot(seconds: u64) -> Snapshot {
+pub fn snapshot(seconds: u64) -> Snapshot {
     let layout = Layout { ports: 2, vifs: 8, vswitches: 4 };
     let mut banks = vec![vec![0; layout.len()]; 2];
     let west = PortId(0);

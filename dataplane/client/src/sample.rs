@@ -2,14 +2,14 @@
 
 mod counters;
 
-pub(crate) use counters::snapshot;
+pub use counters::snapshot;
 use dataplane_api::status::{
     LinkStatus, PortStatus, SlowPathStatus, VifStatus, VswitchStatus, WorkerStatus,
 };
 use dataplane_api::{Generation, PortId, Status, VifId, VswitchId, WorkerId};
 
 /// What it says of itself after `seconds`.
-pub(crate) fn status(seconds: u64) -> Status {
+pub fn status(seconds: u64) -> Status {
     let vif = |id: u32,
                vswitch: u16,
                number: u16,
@@ -24,7 +24,7 @@ pub(crate) fn status(seconds: u64) -> Status {
         label: format!("{label:016x}"),
         link: link.into(),
         port: port.map(PortId),
-        owner: port.map(|port| WorkerId(u8::try_from(port).unwrap())),
+        owner: port.map(|port| WorkerId(port.to_be_bytes()[1])),
         mtu: 1480,
         resolved: true,
     };
@@ -34,7 +34,7 @@ pub(crate) fn status(seconds: u64) -> Status {
         backend: "af_xdp native copy".into(),
         up: true,
         mtu: 1500,
-        queues: vec![(0, WorkerId(u8::try_from(id).unwrap()))],
+        queues: vec![(0, WorkerId(id.to_be_bytes()[1]))],
         steering: "one queue".into(),
     };
     let vswitch = |id: u16, name: &str, scheme: &str| VswitchStatus {
@@ -81,7 +81,7 @@ pub(crate) fn status(seconds: u64) -> Status {
 }
 
 /// What it says of its links: the one of blue:5 has keys.
-pub(crate) fn links() -> Vec<LinkStatus> {
+pub fn links() -> Vec<LinkStatus> {
     vec![LinkStatus {
         vif: VifId(4),
         key: "lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k".into(),

@@ -1,6 +1,6 @@
 //! Status and counters at one moment, and what moved between two moments.
 
-use daemon::counters::CounterFile;
+use crate::counters::CounterFile;
 use dataplane_api::counters::{
     Layout, PORT_SLOTS, PortCounter, VIF_SLOTS, VifCounter, WORKER_SLOTS, WorkerCounter,
 };
@@ -8,7 +8,7 @@ use dataplane_api::{DropReason, Nanos, PortId, Status, VifId, VswitchId, WorkerI
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// Where counters are read from: the process' shared memory, or a value in a test.
-pub(crate) trait Counters {
+pub trait Counters {
     /// Sizes of a bank's parts.
     fn layout(&self) -> Layout;
     /// Banks, one per worker.
@@ -31,7 +31,7 @@ impl Counters for CounterFile {
 
 /// Drops by reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Drops(Vec<u64>);
+pub struct Drops(Vec<u64>);
 
 impl Default for Drops {
     fn default() -> Self {
@@ -41,29 +41,29 @@ impl Default for Drops {
 
 impl Drops {
     /// Drops for one reason.
-    pub(crate) fn of(&self, reason: DropReason) -> u64 {
+    pub fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
 
     /// All of them.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Adds `n` to one reason.
-    pub(crate) fn add(&mut self, reason: DropReason, n: u64) {
+    pub fn add(&mut self, reason: DropReason, n: u64) {
         self.0[reason as usize] += n;
     }
 
     /// Adds all of `other`.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
             *mine += theirs;
         }
     }
 
     /// Those that are not 0, in counter order.
-    pub(crate) fn nonzero(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+    pub fn nonzero(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|reason| (*reason, self.of(*reason))).filter(|(_, n)| *n > 0)
     }
 }
@@ -80,37 +80,41 @@ impl Serialize for Drops {
 
 /// A port's counters, summed over workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PortTotals {
+pub struct PortTotals {
     slots: [u64; PORT_SLOTS],
     /// Drops charged to the port: the packet's vswitch was not known.
-    pub(crate) drops: Drops,
+    pub drops: Drops,
 }
 
 impl PortTotals {
     /// One counter.
-    pub(crate) fn of(&self, counter: PortCounter) -> u64 {
+    pub fn of(&self, counter: PortCounter) -> u64 {
         self.slots[counter as usize]
     }
 
     /// Frames that the kernel dropped on their way to or from the rings. `KernelFillEmpty` is not part of it: the
     /// same frames are in `KernelRxDropped` already.
-    pub(crate) fn kernel_drops(&self) -> u64 {
+    pub fn kernel_drops(&self) -> u64 {
         self.of(PortCounter::KernelRxDropped) + self.of(PortCounter::KernelRxRingFull)
     }
 }
 
 /// Packets and bytes both ways; of a vif, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Traffic {
-    pub(crate) rx_packets: u64,
-    pub(crate) rx_bytes: u64,
-    pub(crate) tx_packets: u64,
-    pub(crate) tx_bytes: u64,
+pub struct Traffic {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
 }
 
 impl Traffic {
     /// Adds all of `other`.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.rx_packets += other.rx_packets;
         self.rx_bytes += other.rx_bytes;
         self.tx_packets += other.tx_packets;
@@ -118,7 +122,7 @@ impl Traffic {
     }
 
     /// What a second brought, between `earlier` and now.
-    pub(crate) fn rates(&self, earlier: &Self, seconds: f64) -> TrafficRates {
+    pub fn rates(&self, earlier: &Self, seconds: f64) -> TrafficRates {
         TrafficRates {
             rx_pps: per_second(earlier.rx_packets, self.rx_packets, seconds),
             rx_bps: 8.0 * per_second(earlier.rx_bytes, self.rx_bytes, seconds),
@@ -130,16 +134,20 @@ impl Traffic {
 
 /// What the packet numbers of a link with keys tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Numbering {
-    pub(crate) opened: u64,
-    pub(crate) replayed: u64,
-    pub(crate) skipped: u64,
-    pub(crate) late: u64,
+pub struct Numbering {
+    /// Packets that were authentic and new.
+    pub opened: u64,
+    /// Packets whose number was seen before, or is too old to tell.
+    pub replayed: u64,
+    /// Numbers that had not come when a higher one came.
+    pub skipped: u64,
+    /// Of those, the ones that came after all.
+    pub late: u64,
 }
 
 impl Numbering {
     /// Between `earlier` and now.
-    pub(crate) const fn since(&self, earlier: &Self) -> Self {
+    pub const fn since(&self, earlier: &Self) -> Self {
         Self {
             opened: self.opened.saturating_sub(earlier.opened),
             replayed: self.replayed.saturating_sub(earlier.replayed),
@@ -149,7 +157,7 @@ impl Numbering {
     }
 
     /// Share of what the neighbour sent that never came; `None` when it sent nothing that is known of.
-    pub(crate) fn loss(&self) -> Option<f64> {
+    pub fn loss(&self) -> Option<f64> {
         let lost = self.skipped.saturating_sub(self.late);
         let sent = lost + self.opened;
         #[expect(clippy::cast_precision_loss, reason = "a share is shown with three digits")]
@@ -159,25 +167,29 @@ impl Numbering {
 
 /// Packets and bits a second, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct TrafficRates {
-    pub(crate) rx_pps: f64,
-    pub(crate) rx_bps: f64,
-    pub(crate) tx_pps: f64,
-    pub(crate) tx_bps: f64,
+pub struct TrafficRates {
+    /// Packets received a second.
+    pub rx_pps: f64,
+    /// Bits received a second.
+    pub rx_bps: f64,
+    /// Packets sent a second.
+    pub tx_pps: f64,
+    /// Bits sent a second.
+    pub tx_bps: f64,
 }
 
 /// A worker's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct WorkerTotals([u64; WORKER_SLOTS]);
+pub struct WorkerTotals([u64; WORKER_SLOTS]);
 
 impl WorkerTotals {
     /// One counter.
-    pub(crate) const fn of(&self, counter: WorkerCounter) -> u64 {
+    pub const fn of(&self, counter: WorkerCounter) -> u64 {
         self.0[counter as usize]
     }
 
     /// Share of rounds that moved something: since `before`, or since the start.
-    pub(crate) fn busy_since(&self, before: Option<&Self>) -> f64 {
+    pub fn busy_since(&self, before: Option<&Self>) -> f64 {
         let since = |counter| {
             self.of(counter).saturating_sub(before.map_or(0, |before| before.of(counter)))
         };
@@ -192,26 +204,26 @@ impl WorkerTotals {
 
 /// Everything at one moment. The totals stand in the order of the status' own lists.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// When, on the clock of `Status::uptime_ns`.
-    pub(crate) at_ns: Nanos,
+    pub at_ns: Nanos,
     /// What the process said.
-    pub(crate) status: Status,
+    pub status: Status,
     /// As `status.ports`.
-    pub(crate) ports: Vec<PortTotals>,
+    pub ports: Vec<PortTotals>,
     /// As `status.vswitches`: drops charged to each.
-    pub(crate) vswitches: Vec<Drops>,
+    pub vswitches: Vec<Drops>,
     /// As `status.vifs`.
-    pub(crate) vifs: Vec<Traffic>,
+    pub vifs: Vec<Traffic>,
     /// As `status.vifs`; all 0 where the link has no keys.
-    pub(crate) numberings: Vec<Numbering>,
+    pub numberings: Vec<Numbering>,
     /// As `status.workers`.
-    pub(crate) workers: Vec<WorkerTotals>,
+    pub workers: Vec<WorkerTotals>,
 }
 
 impl Snapshot {
     /// Reads the counters of all that `status` lists.
-    pub(crate) fn take(status: Status, counters: &dyn Counters) -> Self {
+    pub fn take(status: Status, counters: &dyn Counters) -> Self {
         let layout = counters.layout();
         let sum =
             |slot: usize| (0..counters.banks()).map(|bank| counters.read(bank, slot)).sum::<u64>();
@@ -237,44 +249,44 @@ impl Snapshot {
     }
 
     /// Seconds from `earlier` to this one; `None` when the process was restarted between them, or no time passed.
-    pub(crate) fn seconds_since(&self, earlier: &Self) -> Option<f64> {
+    pub fn seconds_since(&self, earlier: &Self) -> Option<f64> {
         let nanos = self.at_ns.checked_sub(earlier.at_ns).filter(|nanos| *nanos > 0)?;
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
         (self.status.pid == earlier.status.pid).then_some(nanos as f64 / 1e9)
     }
 
     /// Totals of a port.
-    pub(crate) fn port(&self, id: PortId) -> Option<&PortTotals> {
+    pub fn port(&self, id: PortId) -> Option<&PortTotals> {
         let index = self.status.ports.iter().position(|port| port.id == id)?;
         self.ports.get(index)
     }
 
     /// Totals of a vif.
-    pub(crate) fn vif(&self, id: VifId) -> Option<&Traffic> {
+    pub fn vif(&self, id: VifId) -> Option<&Traffic> {
         let index = self.status.vifs.iter().position(|vif| vif.id == id)?;
         self.vifs.get(index)
     }
 
     /// Packet numbers of a vif's link.
-    pub(crate) fn numbering(&self, id: VifId) -> Option<&Numbering> {
+    pub fn numbering(&self, id: VifId) -> Option<&Numbering> {
         let index = self.status.vifs.iter().position(|vif| vif.id == id)?;
         self.numberings.get(index)
     }
 
     /// Drops charged to a vswitch.
-    pub(crate) fn vswitch_drops(&self, id: VswitchId) -> Option<&Drops> {
+    pub fn vswitch_drops(&self, id: VswitchId) -> Option<&Drops> {
         let index = self.status.vswitches.iter().position(|vswitch| vswitch.id == id)?;
         self.vswitches.get(index)
     }
 
     /// Counters of a worker.
-    pub(crate) fn worker(&self, id: WorkerId) -> Option<&WorkerTotals> {
+    pub fn worker(&self, id: WorkerId) -> Option<&WorkerTotals> {
         let index = self.status.workers.iter().position(|worker| worker.id == id)?;
         self.workers.get(index)
     }
 
     /// Traffic of all vifs that `wanted` picks by their position in the status.
-    pub(crate) fn traffic_of(&self, wanted: impl Fn(VswitchId) -> bool) -> Traffic {
+    pub fn traffic_of(&self, wanted: impl Fn(VswitchId) -> bool) -> Traffic {
         let mut traffic = Traffic::default();
         for (vif, totals) in self.status.vifs.iter().zip(&self.vifs) {
             if wanted(vif.vswitch) {
@@ -285,7 +297,7 @@ impl Snapshot {
     }
 
     /// Drops of the whole box: ports' and vswitches'. What the slow path drops is charged to its vswitch already.
-    pub(crate) fn all_drops(&self) -> Drops {
+    pub fn all_drops(&self) -> Drops {
         let mut all = Drops::default();
         for drops in self.ports.iter().map(|port| &port.drops).chain(&self.vswitches) {
             all.merge(drops);
@@ -296,7 +308,7 @@ impl Snapshot {
 
 /// What a second brought. A counter that is lower than before was zeroed for a new owner, and counts from 0.
 #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
-pub(crate) fn per_second(earlier: u64, now: u64, seconds: f64) -> f64 {
+pub fn per_second(earlier: u64, now: u64, seconds: f64) -> f64 {
     now.checked_sub(earlier).unwrap_or(now) as f64 / seconds
 }
 

@@ -5,6 +5,7 @@
 //! stall, flood and fork.
 #![forbid(unsafe_code)]
 
+mod lightning;
 mod network;
 mod node;
 mod rpc;
@@ -12,6 +13,7 @@ mod server;
 mod socket;
 mod wallet;
 
+pub use lightning::{Fate, LightningLie, Program, Settlement, SimLightning};
 pub use network::SimNetwork;
 pub use node::{Lie, Options, Refused, SimNode};
 pub use server::Manner;

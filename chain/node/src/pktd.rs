@@ -90,7 +90,7 @@ impl Node for Pktd {
     }
 
     async fn mempool(&self) -> Result<Vec<Txid>, NodeError> {
-        self.rpc.call(&Call::new("getrawmempool", [Value::from(false)])).await
+        self.rpc.call(&Call::new("getrawmempool", [])).await
     }
 
     async fn transactions(&self, ids: &[Txid]) -> Result<Vec<Option<Transaction>>, NodeError> {

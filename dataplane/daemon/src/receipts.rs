@@ -182,14 +182,21 @@ impl Receipts {
     }
 
     fn append(&self, records: &[u8]) -> io::Result<()> {
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() >= FILE_MAX) {
+        let len = fs::metadata(&self.path).map_or(0, |file| file.len());
+        if len >= FILE_MAX {
             fs::rename(&self.path, self.before())?;
         }
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         let mut file = BufWriter::new(file);
         file.write_all(records)?;
         file.flush()?;
-        file.get_ref().sync_data()
+        file.get_ref().sync_data()?;
+        if len == 0 || len >= FILE_MAX {
+            // The name is new, and must survive a power cut as what it names does.
+            let above = self.path.parent().unwrap_or_else(|| Path::new("."));
+            File::open(above)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Receipts that end after `after`, oldest first; at most [`RECEIPTS_MAX`].

@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("benches", ANY),
     ("fuzz-targets", ANY),
     ("lab", &[]),
+    ("powercut", &[]),
     ("switchyard", ANY),
     ("switchyard-tests", ANY),
     ("traffic", ANY),

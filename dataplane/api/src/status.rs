@@ -109,6 +109,8 @@ pub struct VifStatus {
     pub mtu: u32,
     /// Whether the next hop is known (always for Ethernet).
     pub resolved: bool,
+    /// Whether its neighbour tells, and is told, what packets claim.
+    pub told: bool,
 }
 
 /// A link with keys.

@@ -27,6 +27,7 @@ pub fn status(seconds: u64) -> Status {
         owner: port.map(|port| WorkerId(port.to_be_bytes()[1])),
         mtu: 1480,
         resolved: true,
+        told: false,
     };
     let port = |id: u16, name: &str| PortStatus {
         id: PortId(id),

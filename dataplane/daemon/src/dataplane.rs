@@ -205,6 +205,7 @@ impl Dataplane {
         let tables = Tables {
             rules: Arc::new(first.rules),
             leases: Arc::new(leases),
+            told: Arc::default(),
             next_hops,
             ports_up,
             identities: Arc::new(identities),
@@ -234,6 +235,7 @@ impl Dataplane {
                 edition: tables.rules.edition(),
             }]),
             tables,
+            told: Vec::new(),
             box_clock,
             receipts,
             leases_due,
@@ -371,6 +373,7 @@ impl Dataplane {
         while let Ok(report) = self.threads.reports.try_recv() {
             match report {
                 Report::Neighbour(change) => changes.push(change),
+                Report::Told(links) => self.manager.tell(links),
                 Report::Ping { client, result } => {
                     let reply = match result {
                         PingResult::Pong { nanos, version } => Reply::Pong { nanos, version },

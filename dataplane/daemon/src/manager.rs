@@ -22,9 +22,9 @@ use dataplane_api::status::{
 };
 use dataplane_api::{
     Generation, LearnedVif, LinkAddress, LinkSpec, Nanos, NodeSpec, PortId, Secret, Session, Spec,
-    VifSpec, VswitchId,
+    VifId, VifSpec, VswitchId,
 };
-use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, VifInfo};
+use engine::{Compiler, LinkInfo, NextHops, PortFacts, Rules, ToldLinks, VifInfo};
 use io::IoError;
 use io::unicast::Listed;
 use io::xdp::PortFilter;
@@ -53,6 +53,8 @@ pub(crate) struct Manager {
     pub(crate) counters: SharedCounters,
     pub(crate) spec: Spec,
     pub(crate) tables: Tables,
+    /// Links whose neighbours tell claims, each with its epoch.
+    pub(crate) told: Vec<(VifId, u8)>,
     /// What leases go by.
     pub(crate) box_clock: BoxClock,
     /// What leases gave, minute by minute.
@@ -155,10 +157,29 @@ impl Manager {
         // With the rules and not after them: an id may stand for another link now.
         self.tables.next_hops = self.resolver.adopt(&rules, clock::now());
         self.tables.rules = Arc::new(rules);
+        self.choose_told();
         self.choose_leases();
         self.publish();
         self.allow();
         self.filters_until = self.versions.back().map(|version| version.number);
+    }
+
+    /// Other neighbours tell claims now.
+    pub(crate) fn tell(&mut self, links: Vec<(VifId, u8)>) {
+        self.told = links;
+        self.choose_told();
+        self.publish();
+    }
+
+    /// Whoever answered, unless somebody else is there by these rules.
+    fn choose_told(&mut self) {
+        let rules = &self.tables.rules;
+        let is_same = |(vif, epoch): &&(VifId, u8)| {
+            rules.vif(*vif).is_some_and(|vif| vif.epoch == *epoch && vif.policy.traffic_class)
+        };
+        let same = self.told.iter().filter(is_same).map(|(vif, _)| *vif);
+        let told = ToldLinks::new(self.tables.told.edition() + 1, same);
+        self.tables.told = Arc::new(told);
     }
 
     /// Forgets learned vifs that the rules left out: the spec gave their place to another.
@@ -512,7 +533,10 @@ impl Manager {
                 .collect(),
             vifs: rules
                 .vifs()
-                .map(|vif| vif_status(rules, &self.facts, &self.tables.next_hops, vif))
+                .map(|vif| VifStatus {
+                    told: self.tables.told.contains(vif.id),
+                    ..vif_status(rules, &self.facts, &self.tables.next_hops, vif)
+                })
                 .collect(),
             slow_path: self.observed.lock().unwrap_or_else(PoisonError::into_inner).status.clone(),
             notices: self
@@ -621,5 +645,6 @@ fn vif_status(
         owner: vif.owner,
         mtu: vif.mtu.into(),
         resolved,
+        told: false,
     }
 }

@@ -93,8 +93,13 @@ pub(crate) struct Newcomer {
 /// What the slow path tells the management thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Report {
-    Ping { client: u64, result: PingResult },
+    Ping {
+        client: u64,
+        result: PingResult,
+    },
     Neighbour(NeighbourChange),
+    /// Links whose neighbours tell claims, each with its epoch.
+    Told(Vec<(VifId, u8)>),
 }
 
 /// The thread's state.
@@ -242,6 +247,20 @@ impl SlowPath {
         let of = (&*tables.refresh().rules, &self.links, &self.counters);
         routers.poll(random, of, changed, responder, &mut out);
         self.send_of_routers(out);
+        self.offer();
+    }
+
+    /// Asks neighbours whether they tell claims, and says who answered.
+    fn offer(&mut self) {
+        let (rules, now) = (Arc::clone(&self.tables.refresh().rules), clock::now());
+        let links = &self.links;
+        let is_up = |vif: VifId| links.is_up(now, vif).unwrap_or(true);
+        for outgoing in self.responder.offers(&rules, now, is_up) {
+            self.outbox.send(outgoing.via, outgoing.bytes);
+        }
+        if let Some(told) = self.responder.told_changed(now) {
+            self.tell(Report::Told(told));
+        }
     }
 
     fn send_of_routers(&mut self, packets: Vec<routers::Sent>) {
@@ -324,6 +343,7 @@ impl SlowPath {
                 self.outbox.free(worker, frame);
                 self.report(ping, PingResult::Pong { nanos, version });
             }
+            Answer::Done => self.outbox.free(worker, frame),
             Answer::Drop(reason) => {
                 // The drop that owes an error was counted where it happened.
                 if kind == PuntKind::Control {

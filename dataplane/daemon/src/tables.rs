@@ -2,7 +2,7 @@
 
 use crate::keys::Identities;
 use crate::taps::Watch;
-use engine::{Leases, NextHops, Rules};
+use engine::{Leases, NextHops, Rules, ToldLinks};
 use std::sync::Arc;
 
 /// Adopted between bursts, whole.
@@ -12,6 +12,8 @@ pub(crate) struct Tables {
     pub(crate) rules: Arc<Rules>,
     /// The leases that hold.
     pub(crate) leases: Arc<Leases>,
+    /// Links whose neighbours tell claims, and are told.
+    pub(crate) told: Arc<ToldLinks>,
     /// Next hops of UDP links.
     pub(crate) next_hops: Arc<NextHops>,
     /// By port id: whether the device is up.

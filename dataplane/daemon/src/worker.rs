@@ -241,6 +241,7 @@ impl Path {
         mut flush: impl FnMut(&mut T) -> u64,
     ) -> usize {
         self.engine.adopt(&tables.leases, now);
+        self.engine.adopt_told(&tables.told);
         self.backlog.turn(now, tables.leases.guard_any());
         let received = self.receive(&tables.rules, now, tap, &mut flush);
         let exchanged = self.exchange(tables, now, tap, &mut flush);

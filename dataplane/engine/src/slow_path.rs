@@ -2,6 +2,7 @@
 
 mod ping;
 mod reply;
+mod told;
 
 pub use ping::{PingError, PingId};
 
@@ -39,6 +40,8 @@ pub enum Answer {
         /// Protocol version of whoever answered.
         version: u32,
     },
+    /// Nothing: it was an answer to something of ours.
+    Done,
     /// Nothing; count this for the vswitch, unless it was a switch error, whose drop is counted already.
     Drop(DropReason),
 }
@@ -84,6 +87,7 @@ pub struct Supernode {
 #[derive(Debug)]
 pub struct Responder {
     pings: Pings,
+    told: told::Told,
     supernodes: BTreeMap<VswitchId, Supernode>,
     answered: BTreeMap<u16, u64>,
     errors: BTreeMap<u32, u64>,
@@ -95,7 +99,8 @@ impl Responder {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (answered, errors, drops) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { pings: Pings::new(seed), supernodes: BTreeMap::new(), answered, errors, drops }
+        let told = told::Told::new(seed);
+        Self { pings: Pings::new(seed), told, supernodes: BTreeMap::new(), answered, errors, drops }
     }
 
     /// What a vswitch says from now on when it is asked for its route server. `None`: that it has none.
@@ -125,10 +130,25 @@ impl Responder {
                 );
                 *self.answered.entry(query.map_or(0, |query| query.kind)).or_default() += 1;
             }
-            (Answer::Pong { .. }, _)
+            (Answer::Pong { .. } | Answer::Done, _)
             | (Answer::Send(_), PuntKind::Router | PuntKind::Handshake) => {}
         }
         answer
+    }
+
+    /// Offers to tell claims whose time has come, on links that are up. To be called every round.
+    pub fn offers(
+        &mut self,
+        rules: &Rules,
+        now: Nanos,
+        is_up: impl Fn(VifId) -> bool,
+    ) -> Vec<Outgoing> {
+        self.told.offers(rules, now, is_up)
+    }
+
+    /// Links whose neighbours tell claims and are told, each with its epoch, if they are others than when it was asked last.
+    pub fn told_changed(&mut self, now: Nanos) -> Option<Vec<(VifId, u8)>> {
+        self.told.changed(now)
     }
 
     /// A ping along `label`, a path that begins with the vswitch's own director.
@@ -201,6 +221,9 @@ impl Responder {
         let path_back = wire::label::reverse(header.label());
         if message.kind == kind::PONG {
             return self.pings.pong(now, vswitch.id, message.body);
+        }
+        if matches!(message.kind, kind::CLASS_OFFER | kind::CLASS_ACCEPT) {
+            return self.told.answer(rules, now, punted.vif, message.kind, message.body);
         }
         let supernode = self.supernodes.get(&vswitch.id);
         let bytes = reply::reply(rules, vswitch, supernode, path_back, message)?;

@@ -58,7 +58,7 @@ fn error_of(rig: &Rig, src: u16, verdict: &Verdict) -> Option<Vec<u8>> {
             assert_eq!(out.via, Via::Vif { vswitch: VswitchId(0), vif });
             Some(out.bytes)
         }
-        Answer::Pong { .. } | Answer::Drop(_) => None,
+        Answer::Pong { .. } | Answer::Done | Answer::Drop(_) => None,
     }
 }
 
@@ -219,7 +219,7 @@ fn answer(rig: &mut Rig, verdict: Verdict) -> Option<Vec<u8>> {
             other => panic!("{other:?}"),
         },
         Answer::Drop(_) => None,
-        Answer::Pong { .. } => panic!("nobody was asked"),
+        Answer::Pong { .. } | Answer::Done => panic!("nobody was asked"),
     }
 }
 

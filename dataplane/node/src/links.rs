@@ -574,6 +574,13 @@ impl Links {
         links.flatten().map(move |link| link.state(now))
     }
 
+    /// Whether a session is up; `None`: there is no link with keys.
+    #[must_use]
+    pub fn is_up(&self, now: Nanos, vif: VifId) -> Option<bool> {
+        let link = self.links.get(vif.index())?.as_ref()?;
+        Some(link.state(now).up)
+    }
+
     /// The state of each link.
     pub fn states(&self, now: Nanos) -> impl Iterator<Item = LinkState> {
         self.links.iter().flatten().map(move |link| link.state(now))

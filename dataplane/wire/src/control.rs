@@ -54,6 +54,11 @@ pub mod kind {
     pub const LLADDR: u16 = 11;
     /// Answer to [`LLADDR`].
     pub const LLADDR_REPLY: u16 = 12;
+    /// Shall we tell each other what packets claim, in the traffic class? Between boxes alone: from 0x8000 on types are free
+    /// to use, and other nodes drop what they do not know (CJDNS-WIRE.md §5).
+    pub const CLASS_OFFER: u16 = 0x8c1a;
+    /// Answer to [`CLASS_OFFER`]: yes.
+    pub const CLASS_ACCEPT: u16 = 0x8c1b;
 }
 
 /// Magics. RPATH has those of GETSNODE.
@@ -70,6 +75,10 @@ pub mod magic {
     pub const SNODE_QUERY: u32 = 0x736e_6f71;
     /// Of a GETSNODE or RPATH reply.
     pub const SNODE_REPLY: u32 = 0x736e_6f72;
+    /// Of an offer to tell claims.
+    pub const CLASS_OFFER: u32 = 0x7379_6f66;
+    /// Of its acceptance.
+    pub const CLASS_ACCEPT: u32 = 0x7379_6163;
     /// Of an LLADDR query.
     pub const LLADDR_QUERY: u32 = 0x6c6c_6171;
     /// Of an LLADDR reply.

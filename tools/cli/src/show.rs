@@ -94,7 +94,11 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
         What::Vifs(filter) => vifs::list(&view, filter)?,
         What::Links(filter) => links::list(&view, filter, &process.links()?)?,
         What::Leases(filter) => leases::list(&view, filter, &leases_before, process.leases()?)?,
-        What::Policy(filter) => policy::list(&process.spec()?, filter)?,
+        What::Policy(filter) => {
+            let (spec, status) = (process.spec()?, process.status()?);
+            let is_told = |vswitch: &str, number| policy::is_told(&status, vswitch, number);
+            policy::list(&spec, &is_told, filter)?
+        }
         What::Receipts(filter) => receipts::list(&process.receipts(filter.after, filter.lease)?)?,
         What::Drops(filter) => drops::list(&view, filter)?,
         What::Workers | What::Spec { .. } => workers::list(&view),

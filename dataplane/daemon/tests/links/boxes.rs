@@ -5,7 +5,7 @@ use dataplane_api::spec::{BeaconMode, ListenSpec, LoginSpec};
 use dataplane_api::status::LinkStatus;
 use dataplane_api::{
     DropReason, Generation, Handshake, LinkSpec, MacAddress, NodeSpec, Secret, Session, Spec,
-    VifSpec, VswitchSpec,
+    VifPolicy, VifSpec, VswitchSpec,
 };
 use dataplane_client::Client;
 use dataplane_client::CounterFile;
@@ -39,6 +39,8 @@ pub(crate) struct Box_ {
     /// It meets its neighbours by broadcast, and knows nobody.
     pub(crate) by_beacon: bool,
     pub(crate) password: String,
+    /// Policy of its link to the middle; the middle's: of whoever logs in.
+    pub(crate) policy: VifPolicy,
     child: Option<Child>,
     starts: u32,
 }
@@ -92,6 +94,7 @@ pub(crate) fn line(side: Side, handshake: Handshake) -> Line {
         handshake,
         by_beacon: false,
         password: PASSWORD.into(),
+        policy: VifPolicy::default(),
         child: None,
         starts: 0,
     };
@@ -129,7 +132,7 @@ impl Box_ {
             role: Default::default(),
             mtu: None,
             link: Some(self.link(port)),
-            policy: Default::default(),
+            policy: self.policy.clone(),
         };
         let knows = !middle && !self.by_beacon;
         let listens = self.ports.iter().enumerate().map(|(port, name)| match self.side {
@@ -154,7 +157,7 @@ impl Box_ {
             password: Secret(PASSWORD.into()),
             only: None,
             role: Default::default(),
-            policy: Default::default(),
+            policy: self.policy.clone(),
         };
         let vswitch = VswitchSpec {
             name: name.into(),
@@ -233,6 +236,12 @@ impl Box_ {
                 .is_some_and(|mut client| client.status().is_ok_and(|status| status.pid == id))
         });
         self.client().add_key(Secret(KEYS[self.key].0.into())).unwrap();
+    }
+
+    /// By one-hop label, whether a vif's neighbour tells and is told what packets claim.
+    pub(crate) fn told(&self, label: u64) -> bool {
+        let status = self.client().status().unwrap();
+        status.vifs.iter().any(|vif| vif.told && vif.label == format!("{label:016x}"))
     }
 
     /// Without a chance to say goodbye.

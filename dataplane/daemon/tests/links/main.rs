@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::tests_outside_test_module,
+    clippy::wildcard_enum_match_arm,
     reason = "a test"
 )]
 
@@ -12,7 +13,8 @@ mod boxes;
 mod keys;
 
 use boxes::{Side, eventually, line};
-use dataplane_api::Handshake;
+use dataplane_api::protocol::{TapEvent, TapFilter};
+use dataplane_api::{Handshake, VifPolicy};
 use dataplane_daemon::clock;
 use std::time::Duration;
 
@@ -104,6 +106,64 @@ fn an_end_that_is_killed_is_taken_back_at_once() {
     eventually("pings cross again", || line.west.ping(path, Duration::from_millis(200)).is_some());
     assert!(clock::now() - start < 5_000_000_000, "its hello replaces what the middle had");
     assert_eq!(line.label_at_middle(&line.west), before);
+}
+
+/// West and the middle are boxes that want to tell each other what packets claim; east does as a stock node, which drops
+/// what it does not know.
+#[test]
+fn claims_are_told_to_who_answers_the_offer_and_to_nobody_else() {
+    if !may() {
+        return;
+    }
+    let mut line = line(Side::Ethernet, Handshake::CryptoAuth);
+    let told = VifPolicy { traffic_class: true, ..VifPolicy::default() };
+    line.middle.policy.clone_from(&told);
+    line.west.policy = told;
+    line.start_all();
+    eventually("both are up", || line.middle.up() == 2);
+    let (west, east) = (line.label_at_middle(&line.west), line.label_at_middle(&line.east));
+    let to_middle = 0x15;
+    eventually("west and the middle agree", || line.middle.told(west) && line.west.told(to_middle));
+    eventually("east was asked, too", || line.east.drops("control_type") > 1);
+    assert!(!line.middle.told(east) && !line.east.told(to_middle));
+
+    // What waits at the middle is not sealed yet: each switch header as it goes on.
+    let filter = TapFilter { snap_len: 64, rate_max: 1_000, ..TapFilter::default() };
+    let mut records = line.middle.client().tap(filter).unwrap();
+    let vif = |label| {
+        let status = line.middle.client().status().unwrap();
+        let text = format!("{label:016x}");
+        status.vifs.iter().find(|vif| vif.label == text).unwrap().id
+    };
+    let (west_vif, east_vif) = (vif(west), vif(east));
+    let path = line.west.path_over(east);
+    let (mut to_west, mut to_east) = (Vec::new(), Vec::new());
+    eventually("a ping and its answer pass", || {
+        assert!(line.west.ping(path, Duration::from_secs(1)).is_some());
+        let wait = Duration::from_millis(300);
+        let mut moving = None;
+        while let Some(record) = records.next_within(wait).unwrap() {
+            match record.event {
+                TapEvent::Switched { to, .. } => moving = Some(to),
+                TapEvent::Queued { vif } if moving.take() == Some(vif) => {
+                    let class = record.bytes[10..12].to_vec();
+                    if vif == west_vif { &mut to_west } else { &mut to_east }.push(class);
+                    assert!(vif == west_vif || vif == east_vif);
+                }
+                _ => {}
+            }
+        }
+        !to_west.is_empty() && !to_east.is_empty()
+    });
+    // East is a customer that claims nothing, and is never told anything itself.
+    assert!(to_west.iter().all(|class| *class == [0x80, 0]), "{to_west:02x?}");
+    assert!(to_east.iter().all(|class| *class == [0xff; 2]), "{to_east:02x?}");
+
+    // West comes back as somebody who does not want it any more.
+    line.west.kill();
+    line.west.policy = VifPolicy::default();
+    line.west.start();
+    eventually("the middle hears no answer", || !line.middle.told(west));
 }
 
 #[test]

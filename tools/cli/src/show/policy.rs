@@ -2,9 +2,11 @@
 
 use super::{Listing, vswitches};
 use crate::claims;
+use crate::names;
 use crate::table::{Side, Table};
 use anyhow::Result;
-use dataplane_api::{Role, Spec, VifPolicy, VswitchSpec};
+use dataplane_api::status::VifStatus;
+use dataplane_api::{Role, Spec, Status, VifPolicy, VswitchSpec};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -24,34 +26,51 @@ struct Policy {
     /// `vif 2` or `login red`.
     of: String,
     policy: VifPolicy,
+    /// The neighbour answered the offer to tell claims.
+    told: bool,
 }
 
-pub(super) fn list(spec: &Spec, filter: &vswitches::Filter) -> Result<Listing> {
+/// `is_told`: whether the neighbour of a vif (vswitch, number) answered.
+pub(super) fn list(
+    spec: &Spec,
+    is_told: &dyn Fn(&str, u16) -> bool,
+    filter: &vswitches::Filter,
+) -> Result<Listing> {
     let wanted = spec.vswitches.iter().filter(|vswitch| {
         filter.vswitch.as_ref().is_none_or(|name| *name == vswitch.name)
             && filter.tenant.is_none_or(|tenant| tenant == vswitch.tenant)
     });
-    let rows: Vec<Row> = wanted.flat_map(rows).collect();
+    let rows: Vec<Row> = wanted.flat_map(|vswitch| rows(vswitch, is_told)).collect();
     Listing::new("policy", &rows, table(&rows))
 }
 
-fn rows(vswitch: &VswitchSpec) -> impl Iterator<Item = Row> {
-    Role::ALL.into_iter().map(|from| Row {
+/// Whether the vif of this vswitch and number is told.
+pub(super) fn is_told(status: &Status, vswitch: &str, number: u16) -> bool {
+    let vif =
+        |vif: &&VifStatus| vif.number == number && names::vswitch(status, vif.vswitch) == vswitch;
+    status.vifs.iter().find(vif).is_some_and(|vif| vif.told)
+}
+
+fn rows(vswitch: &VswitchSpec, is_told: &dyn Fn(&str, u16) -> bool) -> impl Iterator<Item = Row> {
+    Role::ALL.into_iter().map(move |from| Row {
         vswitch: vswitch.name.clone(),
         from,
         to: Role::ALL.into_iter().filter(|to| vswitch.allows(from, *to)).collect(),
         vifs: (vswitch.vifs.iter()).filter(|vif| vif.role == from).map(|vif| vif.number).collect(),
-        policies: policies(vswitch, from),
+        policies: policies(vswitch, from, is_told),
     })
 }
 
-fn policies(vswitch: &VswitchSpec, role: Role) -> Vec<Policy> {
+fn policies(vswitch: &VswitchSpec, role: Role, is_told: &dyn Fn(&str, u16) -> bool) -> Vec<Policy> {
     let vifs = vswitch.vifs.iter().filter(|vif| vif.role == role);
-    let vifs = vifs.map(|vif| (format!("vif {}", vif.number), &vif.policy));
+    let vifs = vifs.map(|vif| {
+        let told = is_told(&vswitch.name, vif.number);
+        (format!("vif {}", vif.number), &vif.policy, told)
+    });
     let logins = vswitch.logins.iter().filter(|login| login.role == role);
-    let logins = logins.map(|login| (format!("login {}", login.user), &login.policy));
-    let all = vifs.chain(logins).filter(|(_, policy)| !policy.is_default());
-    all.map(|(of, policy)| Policy { of, policy: policy.clone() }).collect()
+    let logins = logins.map(|login| (format!("login {}", login.user), &login.policy, false));
+    let all = vifs.chain(logins).filter(|(_, policy, _)| !policy.is_default());
+    all.map(|(of, policy, told)| Policy { of, policy: policy.clone(), told }).collect()
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -70,10 +89,18 @@ fn table(rows: &[Row]) -> Table {
         let vifs: Vec<String> = row.vifs.iter().map(u16::to_string).collect();
         cells.push(vifs.join(" "));
         table.row(cells);
-        for Policy { of, policy } in &row.policies {
+        for Policy { of, policy, told } in &row.policies {
+            let answered = if *told { "; the neighbour answered" } else { "" };
             let nothing = [(); 3].map(|()| String::new());
             let [a, b, c] = nothing;
-            table.row(vec![row.vswitch.clone(), of.clone(), a, b, c, claims::words(policy)]);
+            table.row(vec![
+                row.vswitch.clone(),
+                of.clone(),
+                a,
+                b,
+                c,
+                claims::words(policy) + answered,
+            ]);
         }
     }
     table
@@ -90,7 +117,7 @@ mod tests {
         let blue =
             VswitchSpec { allow: Some(vec![(Role::Peer, Role::Provider)]), ..vswitch.clone() };
         let spec = Spec { vswitches: vec![vswitch, blue], ..Spec::default() };
-        let listing = list(&spec, &vswitches::Filter::default()).unwrap();
+        let listing = list(&spec, &|_, _| false, &vswitches::Filter::default()).unwrap();
         let expected = "\
 vswitch  from      to customer  to peer  to provider  vifs
 red      customer  open         open     open
@@ -117,12 +144,12 @@ red      provider  closed       closed   closed
         let vifs = vec![vif(2, policy), vif(3, VifPolicy::default())];
         let vswitch = VswitchSpec { name: "red".into(), vifs, ..VswitchSpec::default() };
         let spec = Spec { vswitches: vec![vswitch], ..Spec::default() };
-        let listing = list(&spec, &vswitches::Filter::default()).unwrap();
+        let listing = list(&spec, &|_, number| number == 2, &vswitches::Filter::default()).unwrap();
         let table = listing.table.to_string();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 5, "{table}");
         let words = "priority 10.0 Mbit/s by default; at most 100 Mbit/s claim priority; \
-                     free unless of a customer; traffic class offered";
+                     free unless of a customer; traffic class offered; the neighbour answered";
         assert!(lines[3].starts_with("red      vif 2 ") && lines[3].ends_with(words), "{table}");
     }
 }

@@ -162,6 +162,7 @@ impl Manager {
         self.tables.rules = Arc::new(rules);
         self.choose_told();
         self.choose_watch(self.filters());
+        self.look_at_bursts();
         self.choose_leases();
         self.publish();
         self.allow();
@@ -509,6 +510,7 @@ impl Manager {
     pub(crate) fn begin(&mut self) {
         self.allow();
         self.look_at_tags();
+        self.look_at_bursts();
         self.set_filters(Vec::new());
     }
 

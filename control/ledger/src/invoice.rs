@@ -76,7 +76,7 @@ pub struct Metered<'a> {
 }
 
 /// What a tenant owes for a period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
     /// What stands before the lines.
     #[serde(flatten)]
@@ -90,7 +90,7 @@ pub struct Invoice {
 }
 
 /// One line of an invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Which lease.
     pub lease: u32,
@@ -121,7 +121,7 @@ pub enum Item {
 }
 
 /// A gap among a lease's receipts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseGap {
     /// Which lease.
     pub lease: u32,

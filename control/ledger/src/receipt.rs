@@ -123,7 +123,7 @@ pub struct Tally {
 }
 
 /// Time between two receipts that follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// End of the one.
     pub from: UnixMillis,

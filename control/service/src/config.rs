@@ -16,6 +16,8 @@ use store::{Candidate, Commit, Confirm};
 pub const ROLLBACKS_MAX: u64 = 50;
 /// Longest comment, bytes.
 const COMMENT_LEN_MAX: usize = 1024;
+/// Commits that are read at a time.
+const COMMITS_READ: u32 = 100;
 /// Longest time for which a commit waits to be confirmed, milliseconds: a day.
 const CONFIRM_MS_MAX: u64 = 24 * 3_600_000;
 /// Most entries that a candidate may change.
@@ -143,10 +145,19 @@ impl Service {
 
     /// Gives up what somebody was about to change.
     ///
+    /// `expected`: the version that he saw, if he cares.
+    ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn discard(&self, now: Time, caller: &Caller) -> Result<(), ServiceError> {
+    /// [`ServiceError::Version`].
+    pub fn discard(
+        &self,
+        now: Time,
+        caller: &Caller,
+        expected: Option<u64>,
+    ) -> Result<(), ServiceError> {
+        caller.grant.may_change("the configuration")?;
         self.change(now, caller, |step| {
+            step.stored_candidate(expected)?;
             step.set_candidate(&caller.name, None);
             Ok(())
         })
@@ -182,20 +193,22 @@ impl Service {
 
     /// Makes the candidate of who asks the running configuration.
     ///
+    /// `expected`: the version that he saw, if he cares.
     /// `confirm_ms`: it goes back by itself unless it is confirmed within so long.
     ///
     /// # Errors
-    /// [`ServiceError::Nothing`], [`ServiceError::Conflict`], [`ServiceError::Problems`], [`ServiceError::Forbidden`], [`ServiceError::Dataplane`],
+    /// [`ServiceError::Version`], [`ServiceError::Nothing`], [`ServiceError::Conflict`], [`ServiceError::Problems`], [`ServiceError::Forbidden`], [`ServiceError::Dataplane`],
     /// [`ServiceError::Unconfirmed`].
     pub fn commit(
         &self,
         now: Time,
         caller: &Caller,
+        expected: Option<u64>,
         comment: &str,
         confirm_ms: Option<u64>,
     ) -> Result<Committed, ServiceError> {
         self.change(now, caller, |step| {
-            let stored = step.stored_candidate(None)?;
+            let stored = step.stored_candidate(expected)?;
             let tree = merged(&step.before, caller, &stored.changes)?;
             let committed = step.commit(tree, comment, confirm_ms)?;
             if !committed.changed {
@@ -300,11 +313,19 @@ impl Service {
         before: u64,
         limit: u32,
     ) -> Result<Vec<Commit>, ServiceError> {
-        let mut found = self.read(|tables| Ok(tables.commits(before, limit)?))?;
-        if caller.grant.only_tenant().is_some() {
-            found.retain(|commit| commit.author == caller.name);
-        }
-        Ok(found)
+        let is_his =
+            |commit: &Commit| caller.grant.only_tenant().is_none() || commit.author == caller.name;
+        self.read(|tables| {
+            let (mut found, mut before) = (Vec::new(), before);
+            while found.len() < limit as usize {
+                let some = tables.commits(before, COMMITS_READ.min(limit))?;
+                let Some(last) = some.last() else { break };
+                before = last.id;
+                found.extend(some.into_iter().filter(is_his));
+            }
+            found.truncate(limit as usize);
+            Ok(found)
+        })
     }
 
     /// What a commit changed, passwords left out.

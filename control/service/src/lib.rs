@@ -10,6 +10,7 @@
 //! It knows neither HTTP nor terminals; time is an argument, and the dataplane is behind a trait.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod caller;
 mod config;
 mod dataplane;

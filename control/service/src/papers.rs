@@ -144,6 +144,17 @@ impl Service {
         self.read(|tables| Ok(tables.invoices(tenant, before, limit)?))
     }
 
+    /// An invoice, as it was written.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub fn invoice(&self, caller: &Caller, number: u64) -> Result<Value, ServiceError> {
+        let found = self.invoices(caller, number.saturating_add(1), 1)?.pop();
+        let is_it = |invoice: &Value| invoice.get("number").and_then(Value::as_u64) == Some(number);
+        let none = || ServiceError::NotFound { what: "invoice", name: number.to_string() };
+        found.filter(is_it).ok_or_else(none)
+    }
+
     /// What moved on an account, and the unit it is in.
     ///
     /// # Errors

@@ -196,9 +196,7 @@ impl Follow {
     /// What a node has said. What was not asked for, or comes from nobody that is attached, is nothing.
     pub(crate) fn hear(&mut self, id: NodeId, said: Said, now: UnixMillis) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        // A preimage proves itself, whoever says it.
-        let is_proof = matches!(said, Said::Invoice { .. });
-        if !is_proof && node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS) {
+        if node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS) {
             return;
         }
         let asked = node.asked.as_ref().map(|(ask, _)| ask.clone());
@@ -230,7 +228,7 @@ impl Follow {
                 }
             }
             (Said::NoBlock, Some(Ask::Block(_))) => {
-                node.withheld = node.withheld.saturating_add(1);
+                node.withheld += 1;
                 let withheld = node.withheld;
                 self.start_again(id, now);
                 if withheld >= WITHHELD_MAX {

@@ -40,12 +40,11 @@ impl From<BestBlock> for Tip {
     }
 }
 
-/// Headers from hexadecimal text: each stands on the one before. A node that knows none of what was asked about
-/// begins with its first block, so what the first stands on says nothing of its honesty.
+/// Headers from hexadecimal text: each stands on the one before, the first on one of `locator`.
 ///
 /// # Errors
 /// The [`Lie`] in it.
-pub fn headers(texts: &[String]) -> Result<Vec<Header>, Lie> {
+pub fn headers(texts: &[String], locator: &[BlockHash]) -> Result<Vec<Header>, Lie> {
     if texts.len() > HEADERS_MAX {
         return Err(Lie::TooManyHeaders(texts.len()));
     }
@@ -53,10 +52,15 @@ pub fn headers(texts: &[String]) -> Result<Vec<Header>, Lie> {
     for (place, text) in texts.iter().enumerate() {
         let header = hex(text, 80).and_then(|bytes| parse_header(&bytes).ok());
         let header = header.ok_or(Lie::NoHeader(place))?;
-        if headers.last().is_some_and(|last| last.block_hash() != header.prev_blockhash) {
-            return Err(Lie::BrokenChain(place));
+        match headers.last() {
+            None if !locator.contains(&header.prev_blockhash) => {
+                return Err(Lie::ForeignHeaders(header.prev_blockhash));
+            }
+            Some(last) if last.block_hash() != header.prev_blockhash => {
+                return Err(Lie::BrokenChain(place));
+            }
+            _ => headers.push(header),
         }
-        headers.push(header);
     }
     Ok(headers)
 }

@@ -12,7 +12,6 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
-pub mod attach;
 pub mod backoff;
 pub mod endpoint;
 pub mod error;
@@ -27,7 +26,6 @@ pub mod tls;
 pub mod wallet;
 pub mod watch;
 
-pub use attach::Link;
 pub use backoff::Backoff;
 pub use endpoint::{Credentials, Endpoint};
 pub use error::{Lie, NodeError, Standing};

@@ -7,7 +7,6 @@
 mod burst;
 mod chain_formats;
 mod control;
-mod follow;
 mod handshake;
 mod input;
 mod node_messages;
@@ -23,7 +22,6 @@ mod wire_formats;
 pub use burst::burst;
 pub use chain_formats::chain_formats;
 pub use control::control;
-pub use follow::{follow_intake, follow_records};
 pub use handshake::handshake;
 pub use node_messages::node_messages;
 pub use noise_session::noise_session;
@@ -42,8 +40,6 @@ pub const TARGETS: &[Target] = &[
     ("burst", burst),
     ("chain_formats", chain_formats),
     ("control", control),
-    ("follow_intake", follow_intake),
-    ("follow_records", follow_records),
     ("handshake", handshake),
     ("noise_session", noise_session),
     ("node_messages", node_messages),

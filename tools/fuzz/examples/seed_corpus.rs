@@ -37,6 +37,7 @@ fn main() {
     node_messages(&session, &texts);
     routers(&texts);
     chain();
+    node_answers();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -516,4 +517,50 @@ fn chain() {
     let v0 = hex(real["v0_blocks"][0]["rebuilt_block"].as_str().unwrap());
     // Header, record head and nonce are before the first announcement.
     save("packetcrypt", "announcement-v0", &[&[0; 32], &v0[88..88 + 1024]].concat());
+}
+
+/// What a real node answered, each with the id that the target asks with; and Lightning's and the wallet's forms.
+fn node_answers() {
+    let json =
+        |name| -> Value { serde_json::from_slice(&primitives::vectors::read(name).1).unwrap() };
+    for row in json("rpc/pktd_rpc.json").as_array().unwrap() {
+        let mut answer = row["response"].clone();
+        let Some(method) = row["request"]["method"].as_str() else {
+            save("node_answers", "batch", answer.to_string().as_bytes());
+            continue;
+        };
+        if answer.is_object() {
+            answer["id"] = 1.into();
+        }
+        // Long ones only cost time: one block is in the texts.
+        if answer.to_string().len() > 16_000 {
+            continue;
+        }
+        let name = format!("{method}-{}", row["request"]["id"]);
+        save("node_answers", &name, answer.to_string().as_bytes());
+        // The texts inside are read by themselves too.
+        if let Some(text) = answer["result"].as_str() {
+            save("node_answers", &format!("{name}-text"), text.as_bytes());
+        }
+    }
+    let socket = json("rpc/pktd_websocket.json");
+    let messages = socket.as_array().unwrap().iter().filter(|row| row["dir"] == "server");
+    for (index, row) in messages.enumerate() {
+        save("node_answers", &format!("socket-{index:02}"), row["msg"].to_string().as_bytes());
+    }
+    let hash = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    let held = r#"{"amt_msat":"1000","expiry_height":7,"state":"ACCEPTED"}"#;
+    for (name, text) in [
+        ("invoice", format!(r#"{{"result":{{"r_hash":"{hash}","value":"5","state":"ACCEPTED","htlcs":[{held}]}}}}"#)),
+        ("payment", r#"{"result":{"payment_hash":"00","status":"SUCCEEDED","fee_msat":"1"}}"#.to_owned()),
+        ("stream-error", r#"{"error":{"grpc_code":5,"http_code":404,"message":"no"}}"#.to_owned()),
+        ("sent", format!(r#"{{"paymentError":"","paymentPreimage":"{hash}","paymentRoute":{{"totalFeesMsat":"9"}}}}"#)),
+        ("balance", r#"{"confirmedBalance":"200","unconfirmedBalance":-1}"#.to_owned()),
+        ("request", r#"{"payment_hash":"00","num_satoshis":"1","timestamp":"9223372036854775807","expiry":"1"}"#.to_owned()),
+        ("movements", r#"[{"txid":"00","category":"send","amount":-1e300,"confirmations":-1}]"#.to_owned()),
+        ("deep", "[".repeat(33) + &"]".repeat(33)),
+        ("long", format!("[{}0]", "0,".repeat(20_000))),
+    ] {
+        save("node_answers", name, text.as_bytes());
+    }
 }

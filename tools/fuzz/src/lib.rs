@@ -9,6 +9,7 @@ mod chain_formats;
 mod control;
 mod handshake;
 mod input;
+mod node_answers;
 mod node_messages;
 mod noise_session;
 mod packetcrypt;
@@ -23,6 +24,7 @@ pub use burst::burst;
 pub use chain_formats::chain_formats;
 pub use control::control;
 pub use handshake::handshake;
+pub use node_answers::node_answers;
 pub use node_messages::node_messages;
 pub use noise_session::noise_session;
 pub use packetcrypt::packetcrypt;
@@ -42,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("control", control),
     ("handshake", handshake),
     ("noise_session", noise_session),
+    ("node_answers", node_answers),
     ("node_messages", node_messages),
     ("packetcrypt", packetcrypt),
     ("protocol", protocol),

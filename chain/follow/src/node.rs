@@ -196,7 +196,9 @@ impl Follow {
     /// What a node has said. What was not asked for, or comes from nobody that is attached, is nothing.
     pub(crate) fn hear(&mut self, id: NodeId, said: Said, now: UnixMillis) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS) {
+        // A preimage proves itself, whoever says it.
+        let is_proof = matches!(said, Said::Invoice { .. });
+        if !is_proof && node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS) {
             return;
         }
         let asked = node.asked.as_ref().map(|(ask, _)| ask.clone());
@@ -228,7 +230,7 @@ impl Follow {
                 }
             }
             (Said::NoBlock, Some(Ask::Block(_))) => {
-                node.withheld += 1;
+                node.withheld = node.withheld.saturating_add(1);
                 let withheld = node.withheld;
                 self.start_again(id, now);
                 if withheld >= WITHHELD_MAX {

@@ -12,11 +12,14 @@ use primitives::bitcoin::BlockHash;
 use primitives::header::{self, WINDOW};
 use primitives::network::Network;
 use primitives::packetcrypt::Verifier;
-use primitives::steward::{State, Tally};
+use primitives::steward::{State, Tally, Undo};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Headers that an anchor in the middle of a chain must have at least: announcements name parents that far below.
 const ANCHOR_HEADERS_MIN: usize = 512;
+
+/// Units that can vote: far more than all, and far less than what would not fit.
+const VOTES_MAX: u128 = 1 << 100;
 
 /// What is believed without proof: where to begin. It is final.
 #[derive(Clone, Debug)]
@@ -56,6 +59,9 @@ pub enum RestoreError {
     /// Who is steward is not there.
     #[error("restore: there is no steward")]
     NoSteward,
+    /// More money votes than there can be.
+    #[error("restore: more money votes against the steward than there can be")]
+    Votes,
     /// A gap among the headers, or none at all.
     #[error("restore: the headers do not follow each other at height {0}")]
     Headers(u32),
@@ -179,6 +185,10 @@ impl Follow {
         }
         follow.chain.tip = tip;
         let steward = steward.ok_or(RestoreError::NoSteward)?;
+        let undos = follow.chain.undo.map().values().map(Undo::state);
+        if undos.chain([&steward]).any(|state| state.disapproval.unsigned_abs() > VOTES_MAX) {
+            return Err(RestoreError::Votes);
+        }
         follow.chain.tally = Tally::resume(steward, cast);
         follow.check_headers()?;
         follow.money.derive();

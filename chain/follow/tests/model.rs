@@ -196,6 +196,11 @@ fn an_invoice_is_settled_by_its_preimage_alone() {
     assert_eq!(says(&mut world, owner, InvoiceState::Canceled), [], "nobody takes that back");
     let standing = world.follow.nodes()[&owner].standing;
     assert_eq!(standing, Standing::Lying(Lie::InvoiceUnsettled));
+    // Whoever has lied is still heard of what proves itself.
+    let second = sha256::Hash::hash(&[8; 32]).to_byte_array();
+    world.expect(second, owner);
+    world.say(owner, Said::Invoice { hash: second, units: 5, state: settled([8; 32]) });
+    assert!(matches!(world.trace.last(), Some(Event::Confirmed { .. })));
     world.expect([1; 32], other);
     world.say(other, Said::Invoice { hash: [1; 32], units: 5, state: settled([1; 32]) });
     assert_eq!(world.follow.nodes()[&other].standing, Standing::Lying(Lie::Preimage));

@@ -163,25 +163,34 @@ impl NodeError {
     pub fn standing(&self) -> Standing {
         match self {
             Self::Refused { .. } => Standing::Answers,
+            Self::Lie(_) => Standing::Lying,
+            Self::Http(error) if error.is_parse() => Standing::Broken,
+            Self::WebSocket(error) if is_their_fault(error) => Standing::Broken,
+            // Whoever goes down in the middle of an answer has not said anything wrong, nor has a proxy in front.
             Self::Config(_)
             | Self::Connect { .. }
             | Self::Tls { .. }
             | Self::Timeout { .. }
+            | Self::Http(_)
+            | Self::WebSocket(_)
             | Self::Closed
+            | Self::Status { .. }
             | Self::Unauthorized
             | Self::Busy => Standing::Vanished,
-            Self::Http(_)
-            | Self::WebSocket(_)
-            | Self::Status { .. }
-            | Self::TooLong { .. }
+            Self::TooLong { .. }
             | Self::Encoded(_)
             | Self::TooDeep { .. }
             | Self::TooMany { .. }
             | Self::Shape { .. }
             | Self::OtherRequest { .. } => Standing::Broken,
-            Self::Lie(_) => Standing::Lying,
         }
     }
+}
+
+fn is_their_fault(error: &tokio_tungstenite::tungstenite::Error) -> bool {
+    use tokio_tungstenite::tungstenite::Error as Theirs;
+    use tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+    !matches!(error, Theirs::Io(_) | Theirs::Protocol(ResetWithoutClosingHandshake))
 }
 
 /// Why nothing can be asked at all.
@@ -328,9 +337,6 @@ pub enum Lie {
     /// No header.
     #[error("header {0} of its answer is no header")]
     NoHeader(usize),
-    /// The first header stands on nothing that was asked about.
-    #[error("its first header stands on {0}, which was not in the locator")]
-    ForeignHeaders(BlockHash),
     /// A header that does not stand on the one before.
     #[error("header {0} of its answer does not stand on the one before")]
     BrokenChain(usize),

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod attach;
 pub mod backoff;
 pub mod endpoint;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod tls;
 pub mod wallet;
 pub mod watch;
 
+pub use attach::Link;
 pub use backoff::Backoff;
 pub use endpoint::{Credentials, Endpoint};
 pub use error::{Lie, NodeError, Standing};

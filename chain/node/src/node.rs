@@ -22,10 +22,10 @@ pub trait Node: Send + Sync {
     /// The end of its best chain.
     fn tip(&self) -> impl Future<Output = Result<Tip, NodeError>> + Send;
 
-    /// Up to 2000 headers after the first block of `locator` that is in its best chain: they stand on each other, and
-    /// the first on one of `locator`. None: nothing comes after it.
+    /// Up to 2000 headers after the first block of `locator` that is in its best chain, or after the genesis if none
+    /// is: they stand on each other. None: nothing comes after it.
     ///
-    /// `locator`: newest first, the genesis last.
+    /// `locator`: newest first.
     fn headers(
         &self,
         locator: &[BlockHash],

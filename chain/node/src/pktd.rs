@@ -80,7 +80,7 @@ impl Node for Pktd {
         let call = Call::new("getheaders", [json!(locator), json!(answer::no_block())]);
         // A node at its tip may say that it has none, or nothing.
         let texts: Option<Vec<String>> = self.rpc.call(&call).await?;
-        Ok(answer::headers(&texts.unwrap_or_default(), locator)?)
+        Ok(answer::headers(&texts.unwrap_or_default())?)
     }
 
     async fn block(&self, id: BlockHash) -> Result<Option<RawBlock>, NodeError> {

@@ -29,7 +29,7 @@ async fn a_lie_is_named() {
     type Is = fn(&Said) -> bool;
     let lies: [(Lie, Is); 3] = [
         (Lie::UnlinkedHeaders, |said| matches!(said, Said::BrokenChain(1))),
-        (Lie::ForeignHeaders, |said| matches!(said, Said::ForeignHeaders(_))),
+        (Lie::ForeignHeaders, |said| matches!(said, Said::BrokenChain(1))),
         (Lie::ManyHeaders, |said| matches!(said, Said::TooManyHeaders(2001))),
     ];
     for (lie, is) in lies {

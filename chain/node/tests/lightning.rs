@@ -92,7 +92,7 @@ async fn an_invoice_is_paid() {
         let waiting = client.change(invoice.hash, &InvoiceState::Open, LONG);
         let (changed, is_paid) = tokio::join!(waiting, async { node.pay(&invoice.request) });
         assert!(is_paid);
-        let paid = InvoiceState::Settled { paid: order.price };
+        let paid = InvoiceState::Settled { paid: order.price, preimage: order.preimage.clone() };
         assert_eq!(changed.unwrap().state, paid, "{program:?}");
         assert!(!node.pay(&invoice.request));
     }
@@ -113,7 +113,10 @@ async fn a_hold_invoice_waits_for_us() {
         if is_taken {
             client.settle(&order.preimage).await.unwrap();
             let settled = client.change(hash, &held, LONG).await.unwrap().state;
-            assert_eq!(settled, InvoiceState::Settled { paid: order.price });
+            assert_eq!(
+                settled,
+                InvoiceState::Settled { paid: order.price, preimage: order.preimage.clone() }
+            );
             let error = client.cancel(hash).await.unwrap_err();
             assert_eq!(error.standing(), Standing::Answers, "{error}");
         } else {

@@ -59,6 +59,12 @@ pub struct Undo {
 }
 
 impl Undo {
+    /// What it goes back to.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Outputs whose entry among the votes the block has changed.
     pub fn touched(&self) -> impl Iterator<Item = OutPoint> {
         self.created.iter().copied().chain(self.spent.iter().map(|(outpoint, _)| *outpoint))

@@ -272,9 +272,14 @@ impl Rest {
             (_, "/v1/payreq") => self.decoded(last),
             ("/v2/invoices/hodl", _) if has_hold => self.made(self.0.make(body, true)),
             ("/v2/invoices/settle", _) if has_hold => {
-                let preimage = bytes32(&body["preimage"]);
-                let hash = preimage.map(|preimage| Sha256::digest(preimage).into());
-                self.moved(hash, Settlement::Accepted, Settlement::Settled)
+                let Some(preimage) = bytes32(&body["preimage"]) else {
+                    return self.refused("preimage");
+                };
+                let hash = Sha256::digest(preimage).into();
+                if let Some(invoice) = lock(&self.0.invoices).get_mut(&hash) {
+                    invoice.preimage = Some(preimage);
+                }
+                self.moved(Some(hash), Settlement::Accepted, Settlement::Settled)
             }
             ("/v2/invoices/cancel", _) if has_hold => {
                 let hash = bytes32(&body["payment_hash"]);

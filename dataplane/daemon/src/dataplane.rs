@@ -11,11 +11,12 @@ use crate::neighbours::Neighbours;
 use crate::plan::{self, Plan, port_id, worker_id, workers_of};
 use crate::ports::{self, MemoryPorts};
 use crate::receipts::Receipts;
+use crate::recorder::Recorder;
 use crate::resolver::{CHANGES, PortDevice, Resolver};
 use crate::slow_path::{NeighbourChange, PingRequest, PingResult, Report};
 use crate::store::Store;
 use crate::tables::Tables;
-use crate::taps::RING_RECORDS;
+use crate::taps::{MIRRORED, RING_RECORDS, TRACED};
 use crate::threads::{self, Threads, Wiring};
 use crate::vlan_tags;
 use anyhow::Context;
@@ -238,6 +239,7 @@ impl Dataplane {
             told: Vec::new(),
             box_clock,
             receipts,
+            recorder: Recorder::new(&plan.state_dir),
             leases_due,
             resolver,
             publisher,
@@ -252,8 +254,7 @@ impl Dataplane {
             plan,
         };
         notices.into_iter().for_each(|notice| manager.notice(notice));
-        manager.allow();
-        manager.look_at_tags();
+        manager.begin();
         let stop_asked = Arc::new(AtomicBool::new(false));
         Ok(Self { manager, server, poll, signals, stop_asked, waker, threads })
     }
@@ -390,11 +391,14 @@ impl Dataplane {
     }
 
     fn show_taps(&mut self) {
-        let Self { threads, server, poll, .. } = self;
+        let Self { threads, server, poll, manager, .. } = self;
         for (index, tapped) in threads.taps.iter_mut().enumerate() {
             tapped.sleeper.prepare();
             tapped.ring.pop(RING_RECORDS, |seen| {
                 let record = seen.to_record(worker_id(index));
+                if matches!(seen.watcher(), MIRRORED | TRACED) {
+                    return manager.record(seen.watcher(), &record);
+                }
                 // A client that is behind loses records; one that is gone is forgotten by its own event.
                 let _shown = server.show(seen.watcher(), &Reply::Tap(record), poll.registry());
             });

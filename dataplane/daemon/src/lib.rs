@@ -24,6 +24,7 @@ mod next_hops;
 pub mod plan;
 mod ports;
 mod receipts;
+mod recorder;
 mod reservations;
 mod resolver;
 mod slow_path;

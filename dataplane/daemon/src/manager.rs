@@ -10,13 +10,14 @@ use crate::neighbours::Neighbours;
 use crate::plan::{Plan, port_id, worker_id};
 use crate::ports::{Opened, stations};
 use crate::receipts::Receipts;
+use crate::recorder::{self, Recorder};
 use crate::resolver::Resolver;
 use crate::slow_path::{HandshakeClock, NeighbourChange, Newcomer, Observed, PingRequest};
 use crate::store::Store;
 use crate::tables::Tables;
-use crate::taps::{WATCHERS_MAX, Watch};
+use crate::taps::{MIRRORED, WATCHERS_MAX, Watch};
 use crate::vlan_tags::{self, Sight};
-use dataplane_api::protocol::TapFilter;
+use dataplane_api::protocol::{TapFilter, TapRecord};
 use dataplane_api::status::{
     LinkStatus, PortStatus, RouterStatus, Status, VifStatus, VswitchStatus, WorkerStatus,
 };
@@ -59,6 +60,8 @@ pub(crate) struct Manager {
     pub(crate) box_clock: BoxClock,
     /// What leases gave, minute by minute.
     pub(crate) receipts: Receipts,
+    /// What mirrored and traced vifs leave on disk.
+    pub(crate) recorder: Recorder,
     /// When other leases hold, which [`Manager::follow_leases`] sees to; `None`: these hold for good.
     pub(crate) leases_due: Option<Nanos>,
     /// Follows what next hops of UDP links depend on.
@@ -158,6 +161,8 @@ impl Manager {
         self.tables.next_hops = self.resolver.adopt(&rules, clock::now());
         self.tables.rules = Arc::new(rules);
         self.choose_told();
+        self.choose_watch(self.filters());
+        self.look_at_bursts();
         self.choose_leases();
         self.publish();
         self.allow();
@@ -490,8 +495,34 @@ impl Manager {
     }
 
     fn set_filters(&mut self, filters: Vec<(u64, TapFilter)>) {
-        self.tables.watch = (!filters.is_empty()).then(|| Arc::new(Watch { filters }));
+        self.choose_watch(filters);
         self.publish();
+    }
+
+    /// Clients watch, and vifs whose policy says so.
+    fn choose_watch(&mut self, filters: Vec<(u64, TapFilter)>) {
+        let flags = recorder::flags(&self.tables.rules);
+        let is_empty = filters.is_empty() && flags.is_empty();
+        self.tables.watch = (!is_empty).then(|| Arc::new(Watch { filters, flags }));
+    }
+
+    /// What follows from the rules that the process starts with.
+    pub(crate) fn begin(&mut self) {
+        self.allow();
+        self.look_at_tags();
+        self.look_at_bursts();
+        self.set_filters(Vec::new());
+    }
+
+    /// Keeps what a worker saw of a vif whose policy says so.
+    pub(crate) fn record(&mut self, watcher: u64, record: &TapRecord) {
+        let kept = match watcher {
+            MIRRORED => self.recorder.mirror(&self.tables.rules, record),
+            _ => self.recorder.trace(record),
+        };
+        if let Err(error) = kept {
+            self.notice(format!("packets of mirrored and traced vifs cannot be kept: {error}"));
+        }
     }
 
     /// The observed state of links.

@@ -48,7 +48,7 @@ pub(crate) struct Receipts {
     /// To be signed and kept.
     due: VecDeque<Receipt>,
     held: VecDeque<Receipt>,
-    /// The last second and minute that were looked at, Unix.
+    /// When leases were looked at last, Unix milliseconds, and in which minute that was.
     second: u64,
     minute: u64,
 }
@@ -103,10 +103,11 @@ impl Receipts {
     /// Looks at leases at `now`, Unix milliseconds, each beside the key of its vswitch: to be called several times a
     /// second, and cheap then. `leases` is asked once a second.
     pub(crate) fn follow(&mut self, now: u64, leases: impl FnOnce() -> Vec<(String, LeaseStatus)>) {
-        if now / SECOND_MS == self.second {
+        let passed = now.saturating_sub(self.second);
+        if passed < SECOND_MS {
             return;
         }
-        self.second = now / SECOND_MS;
+        self.second = now;
         let minute = now / MINUTE_MS;
         let ends = std::mem::replace(&mut self.minute, minute) != minute;
         let leases = leases();
@@ -115,7 +116,10 @@ impl Receipts {
             let fresh = Begun { from: now, totals, second: totals.sent_bytes(), peak: 0 };
             let begun = self.begun.entry(lease.id).or_insert(fresh);
             let sent = totals.sent_bytes();
-            begun.peak = begun.peak.max(sent.saturating_sub(begun.second));
+            // Who was away for longer cannot tell its seconds apart: what a second had on average is what it can vouch for.
+            let bytes = u128::from(sent.saturating_sub(begun.second));
+            let rate = bytes * u128::from(SECOND_MS) / u128::from(passed);
+            begun.peak = begun.peak.max(u64::try_from(rate).unwrap_or(u64::MAX));
             begun.second = sent;
             if !ends || begun.from >= now {
                 continue;
@@ -260,6 +264,27 @@ mod tests {
             assert_eq!(crypt::identity::x25519_of(&signing_key), Some(public));
             previous.clone_from(&receipt.digest);
         }
+    }
+
+    #[test]
+    fn a_peak_is_a_rate_over_a_second_or_what_it_took_to_look_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut book, _) = Receipts::open(dir.path()).unwrap();
+        let start = 1_800_000_000_000;
+        let mut look = |at: u64, bytes| {
+            book.follow(start + at, || vec![("x.k".to_owned(), lease(7, bytes))]);
+        };
+        look(0, 0);
+        // Less than a second is not looked at, and 1.7 s have 1 000 bytes a second.
+        look(900, 5_000);
+        look(1_700, 1_700);
+        look(2_700, 2_500);
+        look(60_000, 10_000);
+        book.keep(&Identities::new(), &mut UnwrapErr(getrandom::SysRng)).unwrap();
+        assert_eq!(
+            book.since(0, None).iter().map(|receipt| receipt.peak).collect::<Vec<_>>(),
+            [1_000]
+        );
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! A filter may match by a packet's last step (its drop), so a call's steps are kept until the call is over. What was
 //! matched once is followed when it is sent or dropped later. Nothing of this runs while nobody watches.
 
+use crate::recorder::{MIRROR, TRACE};
 use dataplane_api::protocol::{TapEvent, TapFilter, TapRecord};
 use dataplane_api::{Nanos, WorkerId};
+use std::sync::Arc;
 use sync::hand_off::Sender;
 
 /// Clients that may watch at once.
@@ -23,7 +25,18 @@ pub(crate) const RING_RECORDS: usize = 256;
 pub(crate) struct Watch {
     /// By watcher: a number of the management thread's, and what it asked for.
     pub(crate) filters: Vec<(u64, TapFilter)>,
+    /// By vif, what is always kept of its packets: [`crate::recorder::flags`].
+    pub(crate) flags: Arc<[u8]>,
 }
+
+/// Watchers that are no clients: of mirrored and of traced vifs.
+pub(crate) const MIRRORED: u64 = 0;
+pub(crate) const TRACED: u64 = 1;
+/// Most copies, and most steps, that each worker keeps a second.
+const MIRRORED_MAX: u32 = 2_000;
+const TRACED_MAX: u32 = 200;
+/// In [`WorkerTap::followed`], beside the watchers' bits: it is of a traced vif.
+const IS_TRACED: u8 = 1 << 7;
 
 /// A record on its way, without an allocation.
 #[derive(Clone, Debug)]
@@ -72,6 +85,11 @@ pub(crate) struct WorkerTap {
     /// By packet number modulo its length: the packet and the watchers (bits) who follow it.
     followed: Box<[(u64, u8)]>,
     budgets: [Budget; WATCHERS_MAX],
+    /// Of the watch: whether a client is there, and what is always kept.
+    has_clients: bool,
+    flags: Arc<[u8]>,
+    mirrored: Budget,
+    traced: Budget,
     lost: u64,
 }
 
@@ -98,21 +116,27 @@ impl engine::Tap for WorkerTap {
     const ON: bool = true;
 
     fn record(&mut self, packet: u64, event: TapEvent, bytes: &[u8]) {
+        if !self.flags.is_empty() {
+            self.keep(packet, event, bytes);
+        }
+        if !self.has_clients {
+            return;
+        }
         if self.steps.len() == STEPS_MAX {
             self.lost += 1;
             return;
         }
-        let snap_len = bytes.len().min(SNAP_MAX);
-        let mut step = Step {
-            at: self.now,
-            packet,
-            event,
-            frame_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            snap_len,
-            bytes: [0; SNAP_MAX],
-        };
+        self.steps.push(Step::new(self.now, packet, event, bytes, SNAP_MAX));
+    }
+}
+
+impl Step {
+    fn new(at: Nanos, packet: u64, event: TapEvent, bytes: &[u8], snap_max: usize) -> Self {
+        let snap_len = bytes.len().min(snap_max).min(SNAP_MAX);
+        let frame_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut step = Self { at, packet, event, frame_len, snap_len, bytes: [0; SNAP_MAX] };
         step.bytes[..snap_len].copy_from_slice(&bytes[..snap_len]);
-        self.steps.push(step);
+        step
     }
 }
 
@@ -125,13 +149,46 @@ impl WorkerTap {
             steps: Vec::with_capacity(STEPS_MAX),
             followed: vec![(0, 0); FOLLOWED_MAX].into_boxed_slice(),
             budgets: [Budget::default(); WATCHERS_MAX],
+            has_clients: true,
+            flags: Arc::default(),
+            mirrored: Budget::default(),
+            traced: Budget::default(),
             lost: 0,
         }
     }
 
     /// Before a round.
-    pub(crate) fn at(&mut self, now: Nanos) {
+    pub(crate) fn at(&mut self, now: Nanos, watch: &Watch) {
         self.now = now;
+        self.has_clients = !watch.filters.is_empty();
+        if !Arc::ptr_eq(&self.flags, &watch.flags) {
+            self.flags = Arc::clone(&watch.flags);
+        }
+    }
+
+    /// Keeps what is always kept of a step, as far as its second has room.
+    fn keep(&mut self, packet: u64, event: TapEvent, bytes: &[u8]) {
+        let of = |vif: Option<dataplane_api::VifId>| {
+            vif.and_then(|vif| self.flags.get(vif.index())).copied().unwrap_or(0)
+        };
+        let [a, b] = vifs_of(event).map(of);
+        let is_whole = matches!(event, TapEvent::Classified { .. } | TapEvent::Sent { .. });
+        if a & MIRROR != 0 && is_whole && self.mirrored.take(self.now, MIRRORED_MAX) {
+            let record = Step::new(self.now, packet, event, bytes, SNAP_MAX);
+            self.push(MIRRORED, record);
+        }
+        let entry = Self::place(packet, self.followed.len());
+        let (followed, bits) = self.followed[entry];
+        let bits = if followed == packet { bits } else { 0 };
+        if ((a | b) & TRACE != 0 || bits & IS_TRACED != 0) && self.traced.take(self.now, TRACED_MAX)
+        {
+            self.followed[entry] = (packet, bits | IS_TRACED);
+            self.push(TRACED, Step::new(self.now, packet, event, bytes, 0));
+        }
+    }
+
+    fn push(&mut self, watcher: u64, record: Step) {
+        self.lost += u64::from(self.ring.push_one(Seen { watcher, record }).is_err());
     }
 
     /// After a call: sends the steps that were asked for, forgets the rest. Returns how many were lost.
@@ -243,7 +300,8 @@ mod tests {
     }
 
     fn watch(filter: TapFilter) -> Watch {
-        Watch { filters: vec![(7, TapFilter { rate_max: 100, snap_len: 4, ..filter })] }
+        let filters = vec![(7, TapFilter { rate_max: 100, snap_len: 4, ..filter })];
+        Watch { filters, flags: Arc::default() }
     }
 
     fn received(ring: &mut Receiver<Seen>) -> Vec<TapRecord> {
@@ -259,7 +317,7 @@ mod tests {
     #[test]
     fn a_drop_shows_the_steps_before_it_too_and_no_other_packet() {
         let (mut tap, mut ring) = tap();
-        tap.at(5);
+        tap.at(5, &watch(TapFilter::default()));
         for packet in 0..3 {
             tap.record(packet, IN, &[9; 60]);
         }
@@ -299,6 +357,43 @@ mod tests {
     }
 
     #[test]
+    fn flagged_vifs_are_kept_without_a_client_up_to_their_rate() {
+        let (mut tap, mut ring) = tap();
+        let watch = Watch { filters: Vec::new(), flags: [0, MIRROR, TRACE].into() };
+        let sent = |vif| TapEvent::Sent { port: PortId(0), vif: VifId(vif) };
+        let step =
+            TapEvent::Switched { from: VifId(2), to: VifId(0), label_in: 1, label_out: 1, bits: 4 };
+        tap.at(0, &watch);
+        for packet in 0..4 {
+            tap.record(packet, IN, &[1; 60]);
+        }
+        tap.record(0, TapEvent::Classified { vif: VifId(1) }, &[2; 60]);
+        tap.record(1, step, &[3; 60]);
+        tap.record(1, sent(0), &[4; 60]);
+        tap.record(2, sent(0), &[5; 60]);
+        tap.record(3, sent(1), &[6; 60]);
+        assert_eq!(tap.flush(&watch), 0);
+        let mut kept = Vec::new();
+        ring.pop(RING_RECORDS, |seen| {
+            kept.push((
+                seen.watcher(),
+                seen.record.packet,
+                seen.to_record(WorkerId(0)).bytes.len(),
+            ));
+        });
+        assert_eq!(kept, [(MIRRORED, 0, 60), (TRACED, 1, 0), (TRACED, 1, 0), (MIRRORED, 3, 60)]);
+        for _ in 0..MIRRORED_MAX + 10 {
+            tap.record(9, sent(1), &[7; 60]);
+            ring.pop(RING_RECORDS, |_| ());
+        }
+        tap.record(9, sent(1), &[7; 60]);
+        assert_eq!(received(&mut ring).len(), 0, "a second has room for so many");
+        tap.at(1_000_000_000, &watch);
+        tap.record(9, sent(1), &[7; 60]);
+        assert_eq!(received(&mut ring).len(), 1);
+    }
+
+    #[test]
     fn the_rate_is_kept_and_what_is_lost_is_counted() {
         let (mut tap, mut ring) = tap();
         let watch = watch(TapFilter::default());
@@ -307,7 +402,7 @@ mod tests {
         }
         assert_eq!(tap.flush(&watch), 50);
         assert_eq!(received(&mut ring).len(), 100);
-        tap.at(1_000_000_000);
+        tap.at(1_000_000_000, &watch);
         tap.record(200, IN, &[0; 60]);
         assert_eq!(tap.flush(&watch), 0);
         for packet in 0..STEPS_MAX as u64 + 3 {

@@ -165,7 +165,7 @@ impl Worker {
             let moved = match &tables.watch {
                 None => self.path.round(tables, now, &mut NoTap, |_| 0),
                 Some(watch) => {
-                    self.tap.at(now);
+                    self.tap.at(now, watch);
                     self.path.round(tables, now, &mut self.tap, |tap| tap.flush(watch))
                 }
             };

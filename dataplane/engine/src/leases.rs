@@ -220,6 +220,30 @@ impl Rules {
         moments.filter(|moment| *moment > at && *moment < u64::MAX).min()
     }
 
+    /// Most that leases guarantee at once on a port to what one worker sends there, and the longest frame, bytes of wire;
+    /// `None` where the port is not sold.
+    #[must_use]
+    pub fn bursts(&self, port: PortId) -> Option<(u64, u64)> {
+        let capacity = self.capacities.get(port.index()).copied().flatten()?;
+        let mut changes = Vec::new();
+        for lease in &self.leases {
+            let leader = lease.leader().and_then(|vif| self.vif(vif));
+            if lease.port == port && lease.direction == Direction::Out {
+                let owner = leader.and_then(|vif| vif.owner);
+                // Ends before starts.
+                changes.push((owner, lease.start, 1, lease.terms.burst));
+                changes.push((owner, lease.end, 0, lease.terms.burst));
+            }
+        }
+        changes.sort_unstable();
+        let (mut most, mut sum) = (0_u64, 0_u64);
+        for (_, _, starts, burst) in changes {
+            sum = if starts == 1 { sum.saturating_add(burst) } else { sum.saturating_sub(burst) };
+            most = most.max(sum);
+        }
+        Some((most, capacity.longest.into()))
+    }
+
     /// What a port is sold as, bytes of wire a second.
     #[must_use]
     pub fn capacity(&self, port: PortId) -> Option<u64> {

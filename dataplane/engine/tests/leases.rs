@@ -97,6 +97,26 @@ fn a_port_is_never_oversold_at_any_moment() {
 }
 
 #[test]
+fn the_largest_bursts_that_meet_are_summed_by_worker() {
+    let at = |id, vif, start, end, burst| LeaseSpec {
+        start: Some(start),
+        end: Some(end),
+        burst: Some(burst),
+        ..lease(id, vif, 1_000)
+    };
+    let leases = vec![at(1, 2, 0, 10, 5_000), at(2, 3, 5, 15, 7_000), at(3, 4, 10, 20, 6_000)];
+    let rules = |workers: u8| {
+        let mut ports = ports(2);
+        ports[0].workers = (0..workers).map(WorkerId).collect();
+        Compiler::new(8, 512, 1).compile(&spec(leases.clone()), &[], &ports).unwrap()
+    };
+    assert_eq!(rules(1).bursts(PortId(0)), Some((13_000, 1_542)));
+    // Vifs 2 and 4 are one worker's, and their leases do not meet.
+    assert_eq!(rules(2).bursts(PortId(0)), Some((7_000, 1_542)));
+    assert_eq!(rules(1).bursts(PortId(1)), None);
+}
+
+#[test]
 fn a_lease_holds_from_its_start_to_its_end() {
     let timed = LeaseSpec { start: Some(100), end: Some(200), ..lease(7, 2, RATE / 2) };
     let rules = Compiler::new(8, 512, 1).compile(&spec(vec![timed]), &[], &ports(2)).unwrap();

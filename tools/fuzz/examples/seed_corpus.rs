@@ -38,6 +38,7 @@ fn main() {
     routers(&texts);
     chain();
     node_answers();
+    follow();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -563,4 +564,63 @@ fn node_answers() {
     ] {
         save("node_answers", name, text.as_bytes());
     }
+}
+
+/// A short chain with a fork, a payment and a vote, as a node tells it, and the records of it.
+fn follow() {
+    use follow::{Anchor, Follow, Input, NodeId, Params, Said, Watch};
+    use primitives::bitcoin::ScriptBuf;
+    use primitives::bitcoin::consensus::deserialize;
+    use primitives::builder::{Plan, Tree};
+    use primitives::network::PKT_SIM;
+    let script: ScriptBuf = [&[0, 20][..], &[7; 20]].concat().into();
+    let mut tree = Tree::new(&PKT_SIM);
+    let mut mine = |parent, time_s, salt| {
+        let plan = Plan { parent, time_s, payee: script.clone(), transactions: Vec::new(), salt };
+        tree.mine(&plan).unwrap()
+    };
+    let start = 1_800_000_000;
+    let genesis = PKT_SIM.genesis().block_hash();
+    let one = mine(genesis, start, 0);
+    let two = mine(one, start + 130, 0);
+    let (other, longer) = (mine(one, start + 60, 1), mine(two, start + 200, 2));
+    let node = NodeId(1);
+    let mut inputs = vec![
+        (1_800_000_500, Input::Watch(script.clone(), Watch { reference: vec![1], depth: 3 })),
+        (0, Input::Attach(node)),
+    ];
+    let tell = |tip, wanted: &[_]| {
+        let headers = tree.path(&tip).into_iter().skip(1).collect();
+        let blocks = wanted.iter().map(|id| tree.get(id).unwrap().block.as_ref().unwrap());
+        let blocks = blocks.map(|block| Said::Block(block.to_bytes()));
+        let said = [Said::Tip(tip), Said::Headers(headers)].into_iter().chain(blocks);
+        said.map(|said| (0, Input::Said(node, said))).collect::<Vec<_>>()
+    };
+    inputs.extend(tell(two, &[one, two]));
+    inputs.push((20, Input::Tick));
+    inputs.extend(tell(other, &[other]));
+    let mut waiting = tree.get(&one).unwrap().block.as_ref().unwrap().transactions[0].clone();
+    waiting.input[0].previous_output.vout = 1;
+    let bytes = primitives::bitcoin::consensus::serialize(&waiting);
+    inputs.push((0, Input::Said(node, Said::Transaction(deserialize(&bytes).unwrap()))));
+    let expect = Input::Expect { hash: [3; 32], reference: vec![2], node };
+    inputs.push((0, expect));
+    let mut state = Follow::new(&Params::new(PKT_SIM), Anchor::genesis(&PKT_SIM));
+    let mut now_s = 0;
+    for (wait_s, input) in &inputs {
+        now_s += wait_s;
+        state.step(now_s * 1000, input.clone()).unwrap();
+    }
+    assert_eq!(state.tip().1, other, "the other has more work");
+    let records: Vec<_> = state.records().into_iter().collect();
+    save("follow_records", "fork", &postcard::to_stdvec(&records).unwrap());
+    save("follow_intake", "fork", &postcard::to_stdvec(&inputs).unwrap());
+    inputs.push((20, Input::Tick));
+    inputs.extend(tell(longer, &[two, longer]));
+    save("follow_intake", "back", &postcard::to_stdvec(&inputs).unwrap());
+    let lies = [Said::NoBlock, Said::Garbage, Said::Failed, Said::Block(vec![0; 90])];
+    let lies = lies.into_iter().map(|said| (20, Input::Said(node, said)));
+    let beginning = inputs.iter().take(4).cloned();
+    let lies: Vec<_> = beginning.chain(lies).chain([(4000, Input::Tick)]).collect();
+    save("follow_intake", "lies", &postcard::to_stdvec(&lies).unwrap());
 }

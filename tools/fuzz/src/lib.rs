@@ -7,6 +7,7 @@
 mod burst;
 mod chain_formats;
 mod control;
+mod follow;
 mod handshake;
 mod input;
 mod node_answers;
@@ -23,6 +24,7 @@ mod wire_formats;
 pub use burst::burst;
 pub use chain_formats::chain_formats;
 pub use control::control;
+pub use follow::{follow_intake, follow_records};
 pub use handshake::handshake;
 pub use node_answers::node_answers;
 pub use node_messages::node_messages;
@@ -42,6 +44,8 @@ pub const TARGETS: &[Target] = &[
     ("burst", burst),
     ("chain_formats", chain_formats),
     ("control", control),
+    ("follow_intake", follow_intake),
+    ("follow_records", follow_records),
     ("handshake", handshake),
     ("noise_session", noise_session),
     ("node_answers", node_answers),

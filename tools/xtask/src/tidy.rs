@@ -48,7 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("chain-primitives", &[]),
     ("chain-follow", &["chain-primitives"]),
-    ("chain-node", &["chain-primitives"]),
+    ("chain-node", &["chain-primitives", "chain-follow"]),
     ("chain-simnode", &["chain-primitives"]),
     ("benches", ANY),
     ("fuzz-targets", ANY),

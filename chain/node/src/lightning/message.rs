@@ -202,6 +202,8 @@ pub(super) struct InvoiceAnswer {
     value: Number,
     #[serde(default, alias = "paymentRequest")]
     payment_request: String,
+    #[serde(default, alias = "rPreimage")]
+    r_preimage: String,
     #[serde(default, alias = "amtPaidSat")]
     amt_paid_sat: Number,
     #[serde(default)]
@@ -243,7 +245,7 @@ pub struct Invoice {
 }
 
 /// What has become of an invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvoiceState {
     /// Nothing yet.
     Open,
@@ -258,6 +260,8 @@ pub enum InvoiceState {
     Settled {
         /// How much.
         paid: Amount,
+        /// What the payer has got for it.
+        preimage: Preimage,
     },
     /// Nothing was paid, and nothing will be.
     Cancelled,
@@ -272,13 +276,18 @@ impl InvoiceAnswer {
         let state = match self.state {
             None | Some(StateName::Open) => InvoiceState::Open,
             Some(StateName::Accepted) => self.accepted()?,
-            Some(StateName::Settled) => {
-                InvoiceState::Settled { paid: self.amt_paid_sat.amount("a paid amount")? }
-            }
+            Some(StateName::Settled) => self.settled(hash)?,
             Some(StateName::Canceled) => InvoiceState::Cancelled,
         };
         let price = self.value.amount("a price")?;
         Ok(Invoice { hash, price, request: self.payment_request, state })
+    }
+
+    fn settled(&self, hash: PaymentHash) -> Result<InvoiceState, Lie> {
+        let preimage = bytes32(&self.r_preimage).map(Preimage::new);
+        let preimage = preimage.filter(|preimage| preimage.hash() == hash);
+        let preimage = preimage.ok_or(Lie::OtherPreimage)?;
+        Ok(InvoiceState::Settled { paid: self.amt_paid_sat.amount("a paid amount")?, preimage })
     }
 
     fn accepted(&self) -> Result<InvoiceState, Lie> {
@@ -408,27 +417,35 @@ mod tests {
         let invoice = json::read::<InvoiceAnswer>(a.as_bytes()).unwrap().of(hash).unwrap();
         let paid = Amount::from_units(5).unwrap();
         assert_eq!(invoice.state, InvoiceState::Accepted { paid, until_height: 80 });
+        let preimage = Preimage::new([9; 32]);
+        let hash = preimage.hash();
+        let [text, shown] = [hash.0, [9; 32]].map(|bytes| BASE64.encode(&bytes));
         let b = format!(
-            r#"{{"rHash":"{text}","value":5,"paymentRequest":"lntpk1","state":"SETTLED","amtPaidSat":"5"}}"#
+            r#"{{"rHash":"{text}","rPreimage":"{shown}","value":5,"paymentRequest":"lntpk1","state":"SETTLED","amtPaidSat":"5"}}"#
         );
         let invoice = json::read::<InvoiceAnswer>(b.as_bytes()).unwrap().of(hash).unwrap();
-        assert_eq!(invoice.state, InvoiceState::Settled { paid });
+        assert_eq!(invoice.state, InvoiceState::Settled { paid, preimage });
         assert_eq!((invoice.price, invoice.request.as_str()), (paid, "lntpk1"));
     }
 
     #[test]
     fn what_cannot_be_is_a_lie() {
-        let hash = PaymentHash([7; 32]);
-        let text = BASE64.encode(&hash.0);
+        let hash = Preimage::new([9; 32]).hash();
+        let [text, shown] = [hash.0, [9; 32]].map(|bytes| BASE64.encode(&bytes));
         for (answer, lie) in [
             (r#"{"r_hash":"","value":"5"}"#.to_owned(), Lie::OtherInvoice("hash")),
             (format!(r#"{{"r_hash":"{text}","value":"-5"}}"#), Lie::Impossible("a price")),
             (
                 format!(
-                    r#"{{"r_hash":"{text}","state":"SETTLED","amt_paid_sat":"7000000000000000000"}}"#
+                    r#"{{"r_hash":"{text}","r_preimage":"{shown}","state":"SETTLED","amt_paid_sat":"7000000000000000000"}}"#
                 ),
                 Lie::Impossible("a paid amount"),
             ),
+            (
+                format!(r#"{{"r_hash":"{text}","r_preimage":"{text}","state":"SETTLED"}}"#),
+                Lie::OtherPreimage,
+            ),
+            (format!(r#"{{"r_hash":"{text}","state":"SETTLED"}}"#), Lie::OtherPreimage),
             (
                 format!(
                     r#"{{"r_hash":"{text}","state":"ACCEPTED","htlcs":[{{"amt_msat":"9223372036854775807","state":"ACCEPTED"}},

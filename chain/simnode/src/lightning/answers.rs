@@ -21,8 +21,8 @@ pub(super) fn invoice_json(invoice: &Invoice) -> Value {
         }]),
         Settlement::Open | Settlement::Cancelled => json!([]),
     };
-    // Before it is settled a hold invoice's preimage is not known to the node.
-    let preimage = invoice.preimage.filter(|_| !invoice.is_hold).map(|bytes| BASE64.encode(&bytes));
+    // A hold invoice's preimage is not known to the node before it is settled.
+    let preimage = invoice.preimage.map(|bytes| BASE64.encode(&bytes));
     json!({
         "memo": invoice.memo, "r_preimage": preimage.unwrap_or_default(), "r_hash": BASE64.encode(&invoice.hash),
         "value": invoice.price.to_string(), "value_msat": (invoice.price * 1000).to_string(),

@@ -44,6 +44,27 @@ impl Manager {
         }
     }
 
+    /// Says where more may be guaranteed at once than frames have room to wait.
+    pub(super) fn look_at_bursts(&mut self) {
+        const ABOUT: &str = "guaranteed bursts: ";
+        self.notices.retain(|notice| !notice.starts_with(ABOUT));
+        let room = self.plan.limits.guaranteed_frames as u64;
+        let mut notices = Vec::new();
+        for (index, facts) in self.facts.iter().enumerate() {
+            let Some((bytes, longest)) = self.tables.rules.bursts(port_id(index)) else { continue };
+            let frames = bytes.div_ceil(longest.max(1));
+            if frames > room {
+                notices.push(format!(
+                    "{ABOUT}leases on port {} may have {bytes} bytes at once on one worker, {frames} of the longest frames; \
+                     limits.guaranteed_frames keeps room for {room}: give at least {frames}, and {} for the shortest",
+                    facts.name,
+                    bytes.div_ceil(84)
+                ));
+            }
+        }
+        notices.into_iter().for_each(|notice| self.notice(notice));
+    }
+
     /// Tells XDP programs what passes while workers are behind.
     pub(crate) fn allow(&mut self) {
         let Self { ports, tables, .. } = self;

@@ -12,6 +12,7 @@ use dataplane_client::CounterFile;
 use dataplane_daemon::config::{Backend, Port};
 use dataplane_daemon::{Config, clock};
 use lab::{End, Namespace, veth};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -242,6 +243,16 @@ impl Box_ {
     pub(crate) fn told(&self, label: u64) -> bool {
         let status = self.client().status().unwrap();
         status.vifs.iter().any(|vif| vif.told && vif.label == format!("{label:016x}"))
+    }
+
+    /// What mirrored and traced vifs left on disk, by file name.
+    pub(crate) fn recorded(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = std::fs::read_dir(self.dir.path().join("state/mirror")).into_iter().flatten();
+        let file = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read(entry.path()).unwrap())
+        };
+        files.map(|entry| file(entry.unwrap())).collect()
     }
 
     /// Without a chance to say goodbye.

@@ -16,6 +16,7 @@ use boxes::{Side, eventually, line};
 use dataplane_api::protocol::{TapEvent, TapFilter};
 use dataplane_api::{Handshake, VifPolicy};
 use dataplane_daemon::clock;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Whether this machine lets a test make networks; says so if not.
@@ -164,6 +165,47 @@ fn claims_are_told_to_who_answers_the_offer_and_to_nobody_else() {
     line.west.policy = VifPolicy::default();
     line.west.start();
     eventually("the middle hears no answer", || !line.middle.told(west));
+}
+
+/// Frames of a classic pcap file: bytes kept, and bytes there were.
+fn pcap(bytes: &[u8]) -> Vec<(Vec<u8>, u32)> {
+    let (head, mut rest) = bytes.split_at(24);
+    assert_eq!((&head[..4], head[20]), (&[0xd4, 0xc3, 0xb2, 0xa1][..], 1));
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+        let (kept, len) = (usize::try_from(word(8)).unwrap(), word(12));
+        frames.push((rest[16..16 + kept].to_vec(), len));
+        rest = &rest[16 + kept..];
+    }
+    frames
+}
+
+#[test]
+fn packets_of_mirrored_vifs_are_copied_and_those_of_traced_ones_told() {
+    if !may() {
+        return;
+    }
+    let mut line = line(Side::Ethernet, Handshake::CryptoAuth);
+    line.west.policy = VifPolicy { mirror: true, trace: true, ..VifPolicy::default() };
+    line.start_all();
+    eventually("both are up", || line.middle.up() == 2);
+    let path = line.west.path_over(line.label_at_middle(&line.east));
+    assert!(line.west.ping(path, Duration::from_secs(1)).is_some());
+    eventually("copies and steps of vif 2 are there", || {
+        let recorded = line.west.recorded();
+        let (Some(copies), Some(steps)) = (recorded.get("end-2.pcap"), recorded.get("steps.log"))
+        else {
+            return false;
+        };
+        let frames = pcap(copies);
+        // Both ways, as they are on the wire: the middle's address is odd, west's even.
+        let ways: BTreeSet<u8> = frames.iter().map(|(frame, _)| frame[5]).collect();
+        assert!(frames.iter().all(|(frame, len)| frame.len() == *len as usize));
+        let steps = String::from_utf8_lossy(steps).into_owned();
+        ways.len() == 2 && ["Classified", "Queued", "Sent"].iter().all(|step| steps.contains(step))
+    });
+    assert!(line.middle.recorded().is_empty(), "no vif of the middle has the flags");
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! See `fuzz_targets::follow_records`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz_targets::follow_records(input));

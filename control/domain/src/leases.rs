@@ -270,6 +270,19 @@ impl Leases {
         })
     }
 
+    /// Lets an offer stand until a later time: its payment is on its way.
+    ///
+    /// # Errors
+    /// [`LeaseError::NoLease`], [`LeaseError::State`] unless the offer stands.
+    pub fn extend_offer(&mut self, now: Time, id: LeaseId, until: Time) -> Result<(), LeaseError> {
+        self.change(id, "to extend", "offered, before the offer ends", |lease, booking| {
+            let State::Offered { until: before } = lease.state else { return None };
+            let stands = now < before.min(booking.slot.end);
+            let state = State::Offered { until: before.max(until) };
+            stands.then(|| Lease { state, ..lease.clone() })
+        })
+    }
+
     /// Hands a lease over to another tenant.
     ///
     /// # Errors

@@ -300,3 +300,15 @@ fn what_was_paid_goes_with_the_parts_and_comes_back_in_part() {
     assert_eq!(paid(1001).refund(slot, Time(200), 1_000_000), Amount(0));
     assert_eq!(paid(u128::MAX).refund(slot, Time(100), 1_000_000), Amount(u128::MAX));
 }
+
+#[test]
+fn an_offer_waits_for_its_payment() {
+    let (mut leases, id) = (leases(), LeaseId(1));
+    leases.offer(Time(0), id, &ask(100, 200, 600), Time(50)).unwrap();
+    leases.extend_offer(Time(49), id, Time(80)).unwrap();
+    leases.extend_offer(Time(49), id, Time(20)).unwrap();
+    assert!(leases.advance(Time(79)).is_empty());
+    assert!(matches!(leases.extend_offer(Time(80), id, Time(90)), Err(LeaseError::State { .. })));
+    assert_eq!(what(&mut leases, 80), [(80, 1, "ended")]);
+    assert!(matches!(leases.extend_offer(Time(80), id, Time(90)), Err(LeaseError::NoLease(_))));
+}

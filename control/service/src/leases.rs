@@ -406,7 +406,7 @@ impl Step<'_> {
     }
 
     /// The tenant for whom somebody acts.
-    fn acting_for(&self, tenant: &str) -> Result<TenantId, ServiceError> {
+    pub(crate) fn acting_for(&self, tenant: &str) -> Result<TenantId, ServiceError> {
         self.caller.grant.may_change("leases")?;
         if !self.caller.grant.sees_tenant(tenant) {
             return Err(ServiceError::NotFound { what: "tenant", name: tenant.to_owned() });
@@ -473,7 +473,7 @@ impl Step<'_> {
     }
 
     /// Moves a price from a tenant to the box.
-    fn charge(
+    pub(crate) fn charge(
         &mut self,
         tenant: TenantId,
         unit: UnitId,

@@ -372,6 +372,7 @@ fn vector(argument: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "what is skipped is said")]
 mod tests {
     use super::*;
 

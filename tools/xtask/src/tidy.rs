@@ -33,7 +33,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("control-store", &["dataplane-wire", "dataplane-api", "control-ledger", "control-domain"]),
     (
         "control-service",
-        &["dataplane-wire", "dataplane-api", "control-ledger", "control-domain", "control-store"],
+        &[
+            "dataplane-wire",
+            "dataplane-api",
+            "control-ledger",
+            "control-domain",
+            "control-store",
+            "chain-follow",
+        ],
     ),
     (
         "control-api",

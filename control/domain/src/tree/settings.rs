@@ -29,6 +29,8 @@ impl Settings {
 pub struct Market {
     /// How long an offer waits for its payment to be seen.
     pub offer_ms: u64,
+    /// How long an offer waits for a payment that was seen to be confirmed.
+    pub hold_ms: u64,
     /// Confirmations after which a payment on a chain counts.
     pub confirmations: u32,
     /// What is given back of the unused time of a lease that ends early, parts of a million of its price, rounded down.
@@ -37,7 +39,7 @@ pub struct Market {
 
 impl Default for Market {
     fn default() -> Self {
-        Self { offer_ms: 3_600_000, confirmations: 6, refund_ppm: 0 }
+        Self { offer_ms: 3_600_000, hold_ms: 6 * 3_600_000, confirmations: 6, refund_ppm: 0 }
     }
 }
 

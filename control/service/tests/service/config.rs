@@ -18,7 +18,7 @@ fn set(at: &str, value: Value) -> Edit {
 /// Commits one edit.
 fn commit(rig: &Rig, now: u64, who: &Caller, edit: Edit) -> Result<u64, ServiceError> {
     rig.service.edit(Time(now), who, None, &[edit])?;
-    Ok(rig.service.commit(Time(now), who, "", None)?.commit)
+    Ok(rig.service.commit(Time(now), who, None, "", None)?.commit)
 }
 
 fn role_of(rig: &Rig) -> Value {
@@ -43,10 +43,13 @@ fn a_candidate_is_ones_own_until_it_is_committed() {
     assert_eq!((diff.len(), diff[0].new.clone()), (1, Some(json!("peer"))));
     assert_eq!(role_of(&rig), "customer");
     assert_eq!(rig.service.validate(&anna).unwrap(), []);
-    let committed = rig.service.commit(Time(2), &anna, "because", None).unwrap();
+    let committed = rig.service.commit(Time(2), &anna, None, "because", None).unwrap();
     assert_eq!((committed.commit, role_of(&rig)), (2, json!("peer")));
     assert_eq!(rig.service.candidate(&anna).unwrap().version, 0);
-    assert!(matches!(rig.service.commit(Time(3), &anna, "", None), Err(ServiceError::Nothing)));
+    assert!(matches!(
+        rig.service.commit(Time(3), &anna, None, "", None),
+        Err(ServiceError::Nothing)
+    ));
     let (found, diff) = rig.service.commit_diff(&anna, 2).unwrap();
     assert_eq!((found.comment.as_str(), diff.len()), ("because", 1));
     rig.settled();
@@ -60,7 +63,7 @@ fn what_is_wrong_or_refused_changes_nothing() {
     let wrong = commit(&rig, 1, &anna, set("vswitch.red-1.tenant", json!("green")));
     let Err(ServiceError::Problems(problems)) = wrong else { panic!("{wrong:?}") };
     assert_eq!(problems[0].place, place("vswitch.red-1.tenant"));
-    rig.service.discard(Time(1), &anna).unwrap();
+    rig.service.discard(Time(1), &anna, None).unwrap();
     // Only the dataplane knows that two neighbours have one address.
     let link =
         json!({"ethernet": {"port": "west", "peer": "02:00:00:00:00:01", "session": "plain"}});
@@ -86,13 +89,13 @@ fn two_who_change_the_same_meet_and_others_do_not() {
     commit(&rig, 2, &anna, set("vswitch.blue-1.vif.2.role", json!("peer"))).unwrap();
     assert_eq!(rig.service.candidate(&bert).unwrap().conflicts, []);
     commit(&rig, 3, &anna, set("vswitch.red-1.vif.2.mtu", json!(900))).unwrap();
-    let conflict = rig.service.commit(Time(4), &bert, "", None);
+    let conflict = rig.service.commit(Time(4), &bert, None, "", None);
     assert!(
         matches!(&conflict, Err(ServiceError::Conflict(at)) if *at == [place("vswitch.red-1")])
     );
     let rebased = rig.service.rebase(Time(5), &bert).unwrap();
     assert_eq!(rebased.dropped, [place("vswitch.red-1")]);
-    rig.service.commit(Time(6), &bert, "", None).unwrap();
+    rig.service.commit(Time(6), &bert, None, "", None).unwrap();
     let tree = &rig.service.state().tree;
     assert_eq!((tree.settings.contact.as_str(), role_of(&rig)), ("bert", json!("customer")));
     rig.settled();
@@ -104,7 +107,7 @@ fn a_commit_goes_back_unless_it_is_confirmed_also_over_a_restart() {
     let anna = owner();
     let edit = || [set("vswitch.red-1.vif.2.role", json!("peer"))];
     rig.service.edit(Time(1), &anna, None, &edit()).unwrap();
-    let committed = rig.service.commit(Time(10), &anna, "", Some(100)).unwrap();
+    let committed = rig.service.commit(Time(10), &anna, None, "", Some(100)).unwrap();
     assert_eq!(committed.confirm_until, Some(110));
     let meanwhile = commit(&rig, 20, &anna, set("box.name", json!("south")));
     assert!(matches!(meanwhile, Err(ServiceError::Unconfirmed { commit: 2, until: 110 })));
@@ -118,7 +121,7 @@ fn a_commit_goes_back_unless_it_is_confirmed_also_over_a_restart() {
     rig.settled();
     assert!(matches!(rig.service.confirm(Time(111), &anna), Err(ServiceError::NotFound { .. })));
     // What was not committed meanwhile is still there, and can be; confirmed, it stays.
-    let committed = rig.service.commit(Time(200), &anna, "", Some(100)).unwrap();
+    let committed = rig.service.commit(Time(200), &anna, None, "", Some(100)).unwrap();
     rig.service.confirm(Time(299), &anna).unwrap();
     rig.service.tick(Time(1000)).unwrap();
     assert_eq!((rig.service.state().commit, rig.service.state().confirm), (committed.commit, None));
@@ -191,11 +194,11 @@ fn a_tenant_configures_its_own() {
         commit(&rig, 3, &red, set("vswitch.red-3", json!({"tenant": "red", "public_key": key(6)})));
     let Err(ServiceError::Problems(problems)) = third else { panic!("{third:?}") };
     assert_eq!(problems[0].place, place("tenant.red.quota.vswitches"));
-    rig.service.discard(Time(3), &red).unwrap();
+    rig.service.discard(Time(3), &red, None).unwrap();
     let stolen = commit(&rig, 4, &red, set("vswitch.red-2.public_key", json!(key(1))));
     let Err(ServiceError::Problems(problems)) = stolen else { panic!("{stolen:?}") };
     assert!(!format!("{problems:?}").contains("blue"), "{problems:?}");
-    rig.service.discard(Time(4), &red).unwrap();
+    rig.service.discard(Time(4), &red, None).unwrap();
     for (at, value) in [
         ("vswitch.blue-1.vif.2.role", json!("peer")),
         ("vswitch.blue-1", own.clone()),
@@ -208,7 +211,7 @@ fn a_tenant_configures_its_own() {
     ] {
         let refused = commit(&rig, 5, &red, set(at, value));
         assert!(refused.is_err(), "{at}");
-        rig.service.discard(Time(5), &red).unwrap();
+        rig.service.discard(Time(5), &red, None).unwrap();
     }
     let deleted = commit(&rig, 6, &red, Edit::Delete { place: place("vswitch.blue-1") });
     assert!(deleted.is_err());

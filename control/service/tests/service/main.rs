@@ -7,5 +7,6 @@
 
 mod config;
 mod leases;
+mod payments;
 mod rig;
 mod tokens;

@@ -83,6 +83,26 @@ CREATE TABLE invoice (
 ) STRICT;
 CREATE INDEX invoice_by_tenant ON invoice (tenant, number);
 
+-- Leases that wait for a payment, or had one.
+CREATE TABLE lease_order (
+    id     INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    lease  INTEGER NOT NULL,
+    body   TEXT NOT NULL
+) STRICT;
+CREATE INDEX lease_order_by_tenant ON lease_order (tenant, id);
+
+-- Payments that chains told of, by their source there.
+CREATE TABLE payment (
+    number INTEGER PRIMARY KEY,
+    source BLOB NOT NULL UNIQUE,
+    tenant INTEGER,
+    paid_for INTEGER,
+    body   TEXT NOT NULL
+) STRICT;
+CREATE INDEX payment_by_tenant ON payment (tenant, number);
+CREATE INDEX payment_by_order ON payment (paid_for);
+
 -- Who may do what.
 CREATE TABLE token (
     id      INTEGER PRIMARY KEY,

@@ -234,7 +234,7 @@ fn market(seed: u64) -> String {
                 let amount = [400, 1000, 1000, 1500][random.below(4)];
                 let paid =
                     chain.get(&n).map_or_else(|| to(of, n, amount), |(payment, _)| payment.clone());
-                chain.entry(n).or_insert((paid.clone(), 0));
+                chain.entry(n).or_insert_with(|| (paid.clone(), 0));
                 seen(&rig, now, &paid);
             }
             4..=6 if !chain.is_empty() => {

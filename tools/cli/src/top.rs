@@ -1,4 +1,4 @@
-//! `top`: what the box carries, live: per tenant, per port, drops by reason, workers.
+//! `top`: what the box carries, live: per tenant, per lease, per port, drops by reason, workers.
 
 mod screen;
 
@@ -6,8 +6,9 @@ use crate::ProcessArgs;
 use crate::connect::Process;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use dataplane_api::DropReason;
 use dataplane_api::counters::{PortCounter, WorkerCounter};
+use dataplane_api::status::{LeaseStatus, Volume};
+use dataplane_api::{Direction, DropReason};
 use dataplane_client::snapshot::{Drops, PortTotals, Snapshot, Traffic, TrafficRates, per_second};
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyModifiers};
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<()> {
         "top draws on a terminal, and the output is none: use `switchyard show ports --interval 1 --json` in scripts"
     );
     let mut process = Process::connect(&args.process)?;
-    let mut earlier = process.snapshot()?;
+    let mut earlier = Look::take(&mut process)?;
     let mut terminal = ratatui::try_init().context("preparing the terminal")?;
     let result = watch(&mut terminal, &mut process, &mut earlier, interval);
     ratatui::restore();
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<()> {
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
     process: &mut Process,
-    earlier: &mut Snapshot,
+    earlier: &mut Look,
     interval: Duration,
 ) -> Result<()> {
     let mut picture = Picture::new(earlier, None);
@@ -61,7 +62,7 @@ fn watch(
             // A resized terminal is drawn again at once.
             terminal.draw(|frame| screen::draw(frame, &picture)).context("drawing")?;
         }
-        let now = process.snapshot()?;
+        let now = Look::take(process)?;
         picture = Picture::new(&now, Some(earlier));
         *earlier = now;
     }
@@ -73,11 +74,25 @@ fn leaves(key: KeyEvent) -> bool {
     interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
 }
 
+/// What is looked at, at one time.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) leases: Vec<LeaseStatus>,
+}
+
+impl Look {
+    fn take(process: &mut Process) -> Result<Self> {
+        Ok(Self { snapshot: process.snapshot()?, leases: process.leases()? })
+    }
+}
+
 /// All that is drawn.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Picture {
     pub(crate) heading: String,
     pub(crate) tenants: Vec<TenantLine>,
+    pub(crate) leases: Vec<LeaseLine>,
     pub(crate) ports: Vec<PortLine>,
     pub(crate) drops: Vec<DropLine>,
     pub(crate) workers: Vec<WorkerLine>,
@@ -93,6 +108,24 @@ pub(crate) struct TenantLine {
     pub(crate) rates: TrafficRates,
     pub(crate) drops_per_second: f64,
     pub(crate) drops: u64,
+}
+
+/// What one lease carries out of the box, bits of wire a second.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LeaseLine {
+    pub(crate) tenant: u32,
+    pub(crate) lease: u32,
+    /// Its vifs.
+    pub(crate) vifs: String,
+    pub(crate) guaranteed_bps: f64,
+    pub(crate) priority_bps: f64,
+    pub(crate) free_bps: f64,
+    /// Part of the guaranteed rate that is used.
+    pub(crate) used: f64,
+    /// Packets above the ceiling, or without room.
+    pub(crate) drops_per_second: f64,
+    /// What 99 in a hundred packets waited less than, ns; `None`: none waited, or longer than can be told.
+    pub(crate) p99_ns: Option<u64>,
 }
 
 /// What one port carries.
@@ -128,11 +161,14 @@ pub(crate) struct WorkerLine {
 
 impl Picture {
     /// What `now` shows beside `earlier`; rates are 0 without one.
-    pub(crate) fn new(now: &Snapshot, earlier: Option<&Snapshot>) -> Self {
-        let seconds = earlier.and_then(|earlier| now.seconds_since(earlier));
+    pub(crate) fn new(now: &Look, earlier: Option<&Look>) -> Self {
+        let seconds = earlier.and_then(|earlier| now.snapshot.seconds_since(&earlier.snapshot));
         // Beside itself nothing has moved, and any time will do.
         let (earlier, seconds) = earlier.zip(seconds).unwrap_or((now, 1.0));
+        let leases = leases(now, earlier, seconds);
+        let (now, earlier) = (&now.snapshot, &earlier.snapshot);
         Self {
+            leases,
             heading: heading(now),
             tenants: tenants(now, earlier, seconds),
             ports: ports(now, earlier, seconds),
@@ -185,6 +221,45 @@ fn tenants(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<TenantLine> 
         }
     };
     names.into_iter().map(line).collect()
+}
+
+/// By tenant, those that carry most first. A lease of what comes in has no counters, and no line.
+fn leases(now: &Look, earlier: &Look, seconds: f64) -> Vec<LeaseLine> {
+    let status = &now.snapshot.status;
+    let tenant = |lease: &LeaseStatus| {
+        let vif = status.vifs.iter().find(|vif| lease.vifs.contains(&vif.id))?;
+        status.vswitches.iter().find(|at| at.id == vif.vswitch).map(|at| at.tenant)
+    };
+    let line = |lease: &LeaseStatus| {
+        let before = earlier.leases.iter().find(|before| before.id == lease.id).unwrap_or(lease);
+        let recent = lease.totals.since(&before.totals);
+        let bits = |volume: Volume| per_second(0, volume.bytes * 8, seconds);
+        let guaranteed_bps = bits(recent.guaranteed);
+        let vifs: Vec<String> =
+            lease.vifs.iter().map(|vif| crate::names::vif(status, *vif)).collect();
+        LeaseLine {
+            tenant: tenant(lease).unwrap_or(0),
+            lease: lease.id,
+            vifs: crate::names::listed(vifs.iter().map(String::as_str)),
+            guaranteed_bps,
+            priority_bps: bits(recent.priority),
+            free_bps: bits(recent.free),
+            used: guaranteed_bps / per_second(0, (lease.rate * 8).max(1), 1.0),
+            drops_per_second: per_second(
+                0,
+                recent.above_ceiling.packets + recent.no_room.packets,
+                seconds,
+            ),
+            p99_ns: recent.delay_within(0.99),
+        }
+    };
+    let out = now.leases.iter().filter(|lease| lease.holds && lease.direction == Direction::Out);
+    let mut lines: Vec<LeaseLine> = out.map(line).collect();
+    let carried = |line: &LeaseLine| line.guaranteed_bps + line.priority_bps + line.free_bps;
+    lines.sort_by(|a, b| {
+        a.tenant.cmp(&b.tenant).then(carried(b).total_cmp(&carried(a))).then(a.lease.cmp(&b.lease))
+    });
+    lines
 }
 
 fn ports(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<PortLine> {
@@ -254,14 +329,61 @@ fn workers(now: &Snapshot, earlier: &Snapshot, seconds: f64) -> Vec<WorkerLine> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use dataplane_api::status::LeaseTotals;
     use dataplane_client::sample;
+
+    /// Leases of the sample's tenants, after so many seconds.
+    pub(crate) fn look(seconds: u64) -> Look {
+        let snapshot = sample::snapshot(seconds);
+        let lease = |id: u32, vif: usize, packets: u64| {
+            let mut delays = LeaseTotals::default().delays;
+            delays[1] = packets;
+            LeaseStatus {
+                id,
+                vifs: vec![snapshot.status.vifs[vif].id],
+                rate: 1_000_000,
+                holds: true,
+                totals: LeaseTotals {
+                    guaranteed: Volume { packets, bytes: packets * 1_000 },
+                    priority: Volume { packets, bytes: packets * 500 },
+                    no_room: Volume { packets: 3 * seconds, bytes: 0 },
+                    delays,
+                    ..LeaseTotals::default()
+                },
+                ..LeaseStatus::default()
+            }
+        };
+        let last = snapshot.status.vifs.len() - 1;
+        let inward = LeaseStatus { direction: Direction::In, ..lease(4, 0, 1) };
+        let over = LeaseStatus { holds: false, ..lease(5, 0, 1) };
+        let leases = vec![
+            lease(1, last, 900 * seconds),
+            lease(2, 0, 10 * seconds),
+            lease(3, 0, 500 * seconds),
+            inward,
+            over,
+        ];
+        Look { snapshot, leases }
+    }
+
+    #[test]
+    fn leases_are_shown_by_tenant_and_by_what_they_carry() {
+        let picture = Picture::new(&look(3), Some(&look(1)));
+        let order: Vec<_> = picture.leases.iter().map(|line| (line.tenant, line.lease)).collect();
+        assert_eq!(order, [(1, 3), (1, 2), (2, 1)]);
+        let line = &picture.leases[0];
+        let rates = [line.guaranteed_bps, line.priority_bps, line.free_bps];
+        assert!(rates.iter().zip([4e6, 2e6, 0.0]).all(|(a, b)| (a - b).abs() < 1.0), "{line:?}");
+        assert!((line.used - 0.5).abs() < 1e-9 && (line.drops_per_second - 3.0).abs() < 1e-9);
+        assert!(line.p99_ns.is_some());
+        assert!(picture.leases[2].used > 0.8);
+    }
 
     #[test]
     fn the_picture_shows_rates_per_tenant_and_the_worst_drops_first() {
-        let (earlier, now) = (sample::snapshot(1), sample::snapshot(3));
-        let picture = Picture::new(&now, Some(&earlier));
+        let picture = Picture::new(&look(3), Some(&look(1)));
         assert_eq!(picture.tenants.len(), 2);
         assert_eq!(picture.tenants[0].vswitches, "red");
         assert!((picture.tenants[0].rates.rx_pps - 600.0).abs() < 1e-6);
@@ -274,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_first_picture_has_totals_and_no_rates() {
-        let picture = Picture::new(&sample::snapshot(3), None);
+        let picture = Picture::new(&look(3), None);
         assert_eq!(picture.drops[0].drops, 120);
         assert!(picture.drops.iter().all(|line| line.per_second.abs() < 1e-9));
     }

@@ -17,8 +17,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
     // The heading is what a terminal of few lines still shows.
     let [top, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(frame.area());
+    let leases_height = match picture.leases.len() {
+        0 => Constraint::Length(0),
+        leases => height(leases.min(10)),
+    };
     let areas = Layout::vertical([
         height(picture.tenants.len().min(12)),
+        leases_height,
         height(picture.ports.len().min(8)),
         Constraint::Min(5),
         height(picture.workers.len().min(8)),
@@ -28,15 +33,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
     .split(rest);
     frame.render_widget(Paragraph::new(picture.heading.as_str()).style(bold()), top);
     frame.render_widget(tenants(picture), areas[0]);
-    frame.render_widget(ports(picture), areas[1]);
-    drops(frame, areas[2], picture);
-    frame.render_widget(workers(picture), areas[3]);
+    frame.render_widget(leases(picture), areas[1]);
+    frame.render_widget(ports(picture), areas[2]);
+    drops(frame, areas[3], picture);
+    frame.render_widget(workers(picture), areas[4]);
     let notices: Vec<Line<'_>> =
         picture.notices.iter().map(|notice| Line::from(notice.as_str())).collect();
-    frame.render_widget(Paragraph::new(notices).style(Style::new().fg(Color::Yellow)), areas[4]);
+    frame.render_widget(Paragraph::new(notices).style(Style::new().fg(Color::Yellow)), areas[5]);
     frame.render_widget(
         Paragraph::new("q leaves").style(Style::new().add_modifier(Modifier::DIM)),
-        areas[5],
+        areas[6],
     );
 }
 
@@ -56,6 +62,24 @@ fn tenants(picture: &Picture) -> Table<'_> {
     });
     let heading = ["tenant", "rx pkt/s", "rx bit/s", "tx pkt/s", "tx bit/s", "drop/s", "drops"];
     table("tenants", heading, rows.collect())
+}
+
+fn leases(picture: &Picture) -> Table<'_> {
+    let rows = picture.leases.iter().map(|line| {
+        let style = if line.used > 0.95 { Style::new().fg(Color::Yellow) } else { Style::new() };
+        Row::new([
+            left(format!("{}: lease {} {}", line.tenant, line.lease, line.vifs)),
+            rate(line.guaranteed_bps),
+            rate(line.priority_bps),
+            rate(line.free_bps),
+            right(units::percent(line.used)),
+            rate(line.drops_per_second),
+            right(line.p99_ns.map_or_else(String::new, |ns| format!("<{}", units::nanos(ns)))),
+        ])
+        .style(style)
+    });
+    let heading = ["lease", "guar b/s", "prio b/s", "free b/s", "used", "drop/s", "p99 wait"];
+    table("leases", heading, rows.collect())
 }
 
 fn ports(picture: &Picture) -> Table<'_> {
@@ -169,12 +193,12 @@ const fn bold() -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataplane_client::sample;
+    use crate::top::tests::look;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     fn drawn(width: u16, height: u16) -> String {
-        let picture = Picture::new(&sample::snapshot(3), Some(&sample::snapshot(1)));
+        let picture = Picture::new(&look(3), Some(&look(1)));
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, &picture)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -184,12 +208,14 @@ mod tests {
 
     #[test]
     fn the_screen_has_all_parts_in_order() {
-        let screen = drawn(110, 30);
+        let screen = drawn(110, 40);
         let wanted = [
             "switchyard 0.1.0  pid 77  up 00:00:03  generation 3  2 vswitches  5 vifs",
             "tenants",
             "1: red",
             "2: blue",
+            "1: lease 3",
+            "2: lease 1",
             "west (af_xdp native copy)",
             "policy",
             "worker 1 on core 2",
@@ -215,9 +241,10 @@ mod tests {
 
     #[test]
     fn headings_are_whole_on_eighty_columns() {
-        let screen = drawn(80, 30);
+        let screen = drawn(80, 40);
         for words in [
             ["tenant", "rx pkt/s", "tx bit/s", "drop/s", "drops"],
+            ["lease", "guar b/s", "free b/s", "used", "p99 wait"],
             ["port", "rx pkt/s", "tx bit/s", "drop/s", "kernel/s"],
             ["worker", "busy", "handed/s", "free", "queued"],
         ] {

@@ -29,6 +29,7 @@ pub mod packetcrypt;
 pub mod proof;
 pub mod reward;
 pub mod steward;
+pub mod unspent;
 #[cfg(feature = "vectors")]
 pub mod vectors;
 pub mod vote;

@@ -4,18 +4,17 @@
 
 use bitcoin::block::Header;
 use bitcoin::script::ScriptBuf;
-use bitcoin::{OutPoint, TxOut};
 use chain_primitives::block::{Block, parse_header, parse_transactions};
 use chain_primitives::commitment::Commitment;
 use chain_primitives::fault::Fault;
 use chain_primitives::network::{PKT_LAB, PKT_TEST};
 use chain_primitives::packetcrypt::Verifier;
 use chain_primitives::steward::{State, Tally, check_coinbase};
+use chain_primitives::unspent::Unspent;
 use chain_primitives::vectors::{hex, read, report};
 use chain_primitives::{header, reward};
 use num_bigint::BigUint;
 use serde_json::Value;
-use std::collections::HashMap;
 
 fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -83,7 +82,7 @@ struct Chain {
     headers: Vec<Header>,
     work: BigUint,
     tally: Tally,
-    unspent: HashMap<OutPoint, TxOut>,
+    unspent: Unspent,
     verifier: Verifier,
 }
 
@@ -94,7 +93,7 @@ impl Chain {
             work: header::work(&genesis),
             headers: vec![genesis],
             tally: Tally::genesis(),
-            unspent: HashMap::new(),
+            unspent: Unspent::default(),
             verifier: Verifier::detect(),
         }
     }
@@ -111,32 +110,11 @@ impl Chain {
         let parents = block.parent_heights().map(|height| at(height).unwrap().block_hash());
         let verdict = self.verifier.block(block, height, &parents, None, &PKT_LAB.gates)?;
         assert_eq!(Commitment::find(&block.transactions[0]), Some(verdict.commitment));
-        let fees = self.spend(block);
+        let fees = self.unspent.connect(block)?;
         check_coinbase(&block.transactions[0], height, &self.tally.state().steward, Some(fees))?;
         self.work += header::work(&block.header);
         self.headers.push(block.header);
         Ok(self.tally.connect(height, &block.transactions))
-    }
-
-    /// Moves the money; the fees.
-    fn spend(&mut self, block: &Block) -> u64 {
-        let mut fees = 0;
-        for transaction in &block.transactions {
-            if !transaction.is_coinbase() {
-                let spent = transaction
-                    .input
-                    .iter()
-                    .map(|input| self.unspent.remove(&input.previous_output).unwrap());
-                let spent: u64 = spent.map(|output| output.value.to_sat()).sum();
-                fees += spent
-                    - transaction.output.iter().map(|output| output.value.to_sat()).sum::<u64>();
-            }
-            let txid = transaction.compute_txid();
-            let outputs = (0..).zip(&transaction.output);
-            self.unspent
-                .extend(outputs.map(|(vout, output)| (OutPoint { txid, vout }, output.clone())));
-        }
-        fees
     }
 }
 

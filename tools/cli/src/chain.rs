@@ -5,15 +5,14 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use primitives::address::Address;
 use primitives::bitcoin::block::Header;
-use primitives::bitcoin::{OutPoint, TxOut};
 use primitives::block::Block;
 use primitives::fault::Fault;
 use primitives::header;
 use primitives::network::{self, Network};
 use primitives::packetcrypt::Verifier;
 use primitives::steward::{Tally, check_coinbase};
+use primitives::unspent::Unspent;
 use serde::Serialize;
-use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -89,7 +88,7 @@ struct Summary {
     announcements: usize,
     transactions: usize,
     /// Units of 1/2³⁰ PKT in unspent outputs.
-    unspent_units: u64,
+    unspent_units: u128,
     steward: String,
     disapproval_units: String,
     elections: Vec<Election>,
@@ -210,38 +209,6 @@ fn check_proof(
         *parent = known.get(height as usize).ok_or(Fault::ParentAboveBlock)?.block_hash();
     }
     verifier.block(block, height, &parents, None, &network.gates).map(|_verdict| ())
-}
-
-/// Outputs that can be spent.
-#[derive(Default)]
-struct Unspent(HashMap<OutPoint, TxOut>);
-
-impl Unspent {
-    /// Moves a block's money; the fees.
-    fn connect(&mut self, block: &Block) -> Result<u64, Fault> {
-        let mut fees = 0u64;
-        for transaction in &block.transactions {
-            if !transaction.is_coinbase() {
-                let made = primitives::block::outputs_of(transaction)?.units();
-                let mut spent = 0u64;
-                for input in &transaction.input {
-                    let output =
-                        self.0.remove(&input.previous_output).ok_or(Fault::InputMissing)?;
-                    spent = spent.checked_add(output.value.to_sat()).ok_or(Fault::Amount)?;
-                }
-                let fee = spent.checked_sub(made).ok_or(Fault::Amount)?;
-                fees = fees.checked_add(fee).ok_or(Fault::Amount)?;
-            }
-            let txid = transaction.compute_txid();
-            let outputs = (0..).zip(&transaction.output);
-            self.0.extend(outputs.map(|(vout, output)| (OutPoint { txid, vout }, output.clone())));
-        }
-        Ok(fees)
-    }
-
-    fn units(&self) -> u64 {
-        self.0.values().map(|output| output.value.to_sat()).sum()
-    }
 }
 
 #[cfg(test)]

@@ -188,37 +188,23 @@ impl TryFrom<StewardAnswer> for Steward {
     }
 }
 
-/// `getblockchaininfo`, the part that means something.
+/// `getinfo`, the part that means something.
 #[derive(Debug, Deserialize)]
-pub struct ChainInfo {
-    /// `pkttest`, `mainnet` and the like.
-    #[serde(rename = "chain")]
-    chain: String,
-    blocks: u32,
-    headers: u32,
+pub struct Info {
+    pub(crate) blocks: u32,
     #[serde(default)]
-    initialblockdownload: bool,
+    pub(crate) connections: u32,
 }
 
 /// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Its name for its network.
-    pub chain: Text,
+    /// Its network's magic number, as [`Network::magic`].
+    pub magic: u32,
     /// Height of its tip.
     pub blocks: u32,
-    /// Height of the best header that it has heard of.
-    pub headers: u32,
-    /// Whether it is still catching up.
-    pub is_syncing: bool,
-}
-
-impl From<ChainInfo> for NodeStatus {
-    fn from(info: ChainInfo) -> Self {
-        let chain = Text::new(&info.chain);
-        let is_syncing = info.initialblockdownload;
-        Self { chain, blocks: info.blocks, headers: info.headers, is_syncing }
-    }
+    /// Other nodes that it is connected to.
+    pub peers: u32,
 }
 
 /// The script of an address of `network`.

@@ -1,7 +1,7 @@
 //! A PKT full node: pktd and its successor.
 
 use crate::answer::{
-    self, BestBlock, Broadcast, ChainInfo, NodeStatus, RawBlock, Steward, StewardAnswer, Tip,
+    self, BestBlock, Broadcast, Info, NodeStatus, RawBlock, Steward, StewardAnswer, Tip,
 };
 use crate::error::{Lie, NodeError, code};
 use crate::node::Node;
@@ -35,8 +35,10 @@ impl Pktd {
     /// # Errors
     /// See [`NodeError`].
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
-        let info: ChainInfo = self.rpc.call(&Call::new("getblockchaininfo", [])).await?;
-        Ok(info.into())
+        // pktd of 2021 may die of `getblockchaininfo` and hang on `getpeerinfo`.
+        let magic = self.rpc.call(&Call::new("getcurrentnet", [])).await?;
+        let info: Info = self.rpc.call(&Call::new("getinfo", [])).await?;
+        Ok(NodeStatus { magic, blocks: info.blocks, peers: info.connections })
     }
 
     /// The block of its best chain at `height`; `None` above its tip.

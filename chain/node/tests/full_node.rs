@@ -62,7 +62,7 @@ async fn every_call(options: Options) {
     assert_eq!(client.id_at(102).await.unwrap(), None);
     assert!(client.block(BlockHash::from_byte_array([1; 32])).await.unwrap().is_none());
     let status = client.status().await.unwrap();
-    assert_eq!((status.chain.as_str(), status.blocks, status.is_syncing), ("pktsim", 101, false));
+    assert_eq!((status.magic, status.blocks, status.peers), (PKT_SIM.magic, 101, 0));
     let steward = client.steward().await.unwrap();
     assert_eq!((steward.disapproval, steward.total), (0, reward::total_before(101)));
     assert!(client.network_rate(120).await.unwrap() > 0.0);

@@ -126,6 +126,7 @@ pub(crate) fn node_call(state: &State, method: &str, params: &[Value]) -> Outcom
             "chain": state.network.parameters().name, "blocks": told, "headers": told,
             "bestblockhash": tip.to_string(), "initialblockdownload": false, "difficulty": 1.0,
         })),
+        "getcurrentnet" => Ok(json!(state.network.parameters().magic)),
         "getinfo" => Ok(json!({"version": 0, "blocks": told, "connections": 0, "testnet": false})),
         "getnetworkhashps" => Ok(json!(1.5)),
         "getblockhash" => block_hash(state, &tip, params),

@@ -65,7 +65,7 @@ fn typed(input: &[u8]) {
         let _broadcast = answer::broadcast(error);
     }
     let _best = rpc::result::<answer::BestBlock>(input, "m", 1).map(answer::Tip::from);
-    let _info = rpc::result::<answer::ChainInfo>(input, "m", 1).map(answer::NodeStatus::from);
+    let _info = rpc::result::<answer::Info>(input, "m", 1);
     let steward = rpc::result::<answer::StewardAnswer>(input, "m", 1);
     let _steward = steward.map(answer::Steward::try_from);
     let _ids = rpc::result::<Vec<Txid>>(input, "m", 1);

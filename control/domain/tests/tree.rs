@@ -652,7 +652,9 @@ proptest! {
                 Some(value) => next.set(&place, value),
                 None => next.delete(&place),
             };
-            if outcome.is_ok() && next.check(&ports(), &Leases::default()).is_empty() {
+            let problems = next.check(&ports(), &Leases::default());
+            prop_assert_eq!(&next.check_change(&tree, &ports(), &Leases::default()), &problems);
+            if outcome.is_ok() && problems.is_empty() {
                 tree = next;
             }
         }

@@ -424,7 +424,8 @@ impl Step<'_> {
             return Ok(Committed { commit, generation, changed: false, confirm_until: None });
         }
         self.caller.grant.may_commit(&made, &tree)?;
-        let problems = tree.check(&self.before.ports, &self.before.leases);
+        let (ports, leases) = (&self.before.ports, &self.before.leases);
+        let problems = tree.check_change(&self.before.tree, ports, leases);
         if !problems.is_empty() {
             return Err(ServiceError::Problems(shown_problems(self.caller, &tree, problems)));
         }

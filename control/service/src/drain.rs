@@ -96,7 +96,7 @@ fn leases(leases: &domain::Leases, what: &Drain) -> Vec<(LeaseId, u64)> {
 }
 
 fn vifs(tree: &domain::Tree, what: &Drain) -> Vec<(String, usize)> {
-    let count = |(name, vswitch): (&String, &domain::tree::Vswitch)| {
+    let count = |(name, vswitch): (&String, &Arc<domain::tree::Vswitch>)| {
         let count = match what {
             Drain::Vswitch(wanted) if wanted == name => vswitch.vifs.len(),
             Drain::Vswitch(_) => 0,

@@ -16,6 +16,7 @@ use domain::tree::{Place, Policy, Vswitch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::{Edit, ServiceError};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// How a vswitch is exported.
@@ -102,7 +103,7 @@ fn part(tree: &Tree, name: &str, vswitch: &Vswitch) -> Tree {
     let mut part = Tree::default();
     let policy = vswitch.policy.as_ref().and_then(|policy| tree.policies.get_key_value(policy));
     part.policies.extend(policy.map(|(name, policy)| (name.clone(), policy.clone())));
-    part.vswitches.insert(name.to_owned(), vswitch.clone());
+    part.vswitches.insert(name.to_owned(), Arc::new(vswitch.clone()));
     part
 }
 
@@ -178,7 +179,7 @@ fn edits(import: Import, view: &Tree) -> Result<Vec<Edit>, Problem> {
         return Err(Problem::invalid("toml", "other tables", "a vswitch and its policy"));
     }
     if let Some(tenant) = tenant {
-        vswitch.tenant = tenant;
+        Arc::make_mut(&mut vswitch).tenant = tenant;
     }
     let mut edits = Vec::new();
     for (name, policy) in part.policies {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why a place was not changed. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -243,10 +244,10 @@ fn below<'a>(both: Both<'a>, name: &str) -> Both<'a> {
     (at(both.0), at(both.1))
 }
 
-fn shown(vswitch: &Vswitch) -> Vswitch {
-    let mut shown = vswitch.clone();
+fn shown(vswitch: &Arc<Vswitch>) -> Arc<Vswitch> {
+    let mut shown = Vswitch::clone(vswitch);
     shown.hide_secrets();
-    shown
+    Arc::new(shown)
 }
 
 fn shown_node(node: &Node) -> Node {

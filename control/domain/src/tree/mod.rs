@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 /// Version of the tree's shape; earlier ones are read, and written as far as they can say what is there.
 pub const SCHEMA: u32 = 2;
@@ -73,9 +74,9 @@ pub struct Tree {
     /// What vswitches may let through.
     #[serde(default, rename = "policy", skip_serializing_if = "BTreeMap::is_empty")]
     pub policies: BTreeMap<String, Policy>,
-    /// Virtual switches.
+    /// Virtual switches. Trees that differ in a few share the rest.
     #[serde(default, rename = "vswitch", skip_serializing_if = "BTreeMap::is_empty")]
-    pub vswitches: BTreeMap<String, Vswitch>,
+    pub vswitches: BTreeMap<String, Arc<Vswitch>>,
 }
 
 impl Default for Tree {
@@ -295,7 +296,9 @@ impl Tree {
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
-        shown.vswitches.values_mut().for_each(Vswitch::hide_secrets);
+        for vswitch in shown.vswitches.values_mut().filter(|vswitch| vswitch.has_secrets()) {
+            Arc::make_mut(vswitch).hide_secrets();
+        }
         shown.nodes.values_mut().for_each(Node::hide_secrets);
         shown
     }
@@ -315,7 +318,10 @@ impl Tree {
             node.password.iter_mut().for_each(|password| restore(password, known));
         }
         for (name, vswitch) in &mut self.vswitches {
-            let Some(there) = from.vswitches.get(name) else { continue };
+            let Some(there) = from.vswitches.get(name).filter(|_| vswitch.has_secrets()) else {
+                continue;
+            };
+            let vswitch = Arc::make_mut(vswitch);
             for (user, login) in &mut vswitch.logins {
                 restore(&mut login.password, there.logins.get(user).map(|login| &login.password));
             }
@@ -335,6 +341,14 @@ impl Tree {
 }
 
 impl Vswitch {
+    fn has_secrets(&self) -> bool {
+        let has = |vif: &Vif| {
+            let node = vif.link.as_ref().and_then(LinkSpec::node);
+            node.is_some_and(|node| node.password.is_some())
+        };
+        !self.logins.is_empty() || self.vifs.values().any(has)
+    }
+
     fn hide_secrets(&mut self) {
         let hide = |secret: &mut Secret| *secret = Secret(Secret::HIDDEN.into());
         self.logins.values_mut().for_each(|login| hide(&mut login.password));

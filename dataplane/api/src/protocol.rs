@@ -8,7 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of everything in this crate that crosses the socket or shared memory.
-pub const API_VERSION: u32 = 4;
+pub const API_VERSION: u32 = 5;
 
 /// First message of both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub enum Request {
     Routers,
     /// Whose private keys are here, answered by [`Reply::Keys`].
     Keys,
+    /// The observed state without vswitches and vifs, for who asks every second; answered by [`Reply::Status`].
+    Brief,
 }
 
 /// Receipts in one reply.

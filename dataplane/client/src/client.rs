@@ -7,14 +7,16 @@
 use dataplane_api::protocol::{self, API_VERSION, Hello, Reply, Request, TapFilter, TapRecord};
 use dataplane_api::status::{LeaseStatus, LinkStatus, RouterStatus};
 use dataplane_api::{Generation, Receipt, Secret, Spec, Status};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
-/// How long a reply may take.
+/// How long a reply may take, if nothing else is said.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
@@ -47,6 +49,7 @@ pub enum ClientError {
 pub struct Client {
     stream: UnixStream,
     received: Vec<u8>,
+    reply_timeout: Duration,
 }
 
 impl Client {
@@ -55,9 +58,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        let mut client = Self { stream, received: Vec::new() };
+        Self::connect_within(socket, REPLY_TIMEOUT)
+    }
+
+    /// Connects and agrees on the version; each reply may take so long.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn connect_within(socket: &Path, reply_timeout: Duration) -> Result<Self, ClientError> {
+        let stream = open(socket)?;
+        stream.set_read_timeout(Some(reply_timeout))?;
+        stream.set_write_timeout(Some(reply_timeout))?;
+        let mut client = Self { stream, received: Vec::new(), reply_timeout };
         client.send(&Hello { version: API_VERSION })?;
         let hello: Hello = client.receive()?;
         if hello.version == API_VERSION {
@@ -100,6 +112,17 @@ impl Client {
         }
     }
 
+    /// The observed state without vswitches and vifs.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn brief(&mut self) -> Result<Status, ClientError> {
+        match self.ask(&Request::Brief)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Round trip in nanoseconds and the answering node's version; `None` if nothing came in time.
     ///
     /// # Errors
@@ -111,7 +134,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Option<(u64, u32)>, ClientError> {
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        self.stream.set_read_timeout(Some(REPLY_TIMEOUT + timeout))?;
+        self.stream.set_read_timeout(Some(self.reply_timeout + timeout))?;
         match self.ask(&Request::Ping { vswitch: vswitch.to_owned(), label, timeout_ms })? {
             Reply::Pong { nanos, version } => Ok(Some((nanos, version))),
             Reply::NoPong => Ok(None),
@@ -263,6 +286,16 @@ impl TapRecords {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A connection that does not wait for a process that accepts none: its backlog may be full.
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 fn unexpected(reply: Reply) -> ClientError {

@@ -347,6 +347,7 @@ impl Dataplane {
             }
             Request::Routers => Reply::Routers(self.manager.routers()),
             Request::Status => Reply::Status(Box::new(self.manager.status())),
+            Request::Brief => Reply::Status(Box::new(self.manager.brief())),
             Request::Tap(filter) => match self.manager.watch(client, filter) {
                 Ok(()) => return,
                 Err(why) => Reply::Refused(why),

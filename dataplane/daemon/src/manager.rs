@@ -539,6 +539,27 @@ impl Manager {
     pub(crate) fn status(&self) -> Status {
         let rules = &self.tables.rules;
         let needing = needing_keys(rules);
+        let vswitches = rules.vswitches().map(|vswitch| VswitchStatus {
+            id: vswitch.id,
+            name: vswitch.name.clone(),
+            tenant: vswitch.tenant,
+            public_key: vswitch.key.to_string(),
+            address: vswitch.address.to_string(),
+            scheme: vswitch.scheme_name.clone(),
+            needs_key: needing.contains(&vswitch.id),
+            has_key: self.tables.identities.contains_key(&vswitch.key),
+        });
+        let vifs = rules.vifs().map(|vif| VifStatus {
+            told: self.tables.told.contains(vif.id),
+            ..vif_status(rules, &self.facts, &self.tables.next_hops, vif)
+        });
+        Status { vswitches: vswitches.collect(), vifs: vifs.collect(), ..self.brief() }
+    }
+
+    /// The same without vswitches and vifs.
+    pub(crate) fn brief(&self) -> Status {
+        let rules = &self.tables.rules;
+        let needing = needing_keys(rules);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -549,26 +570,6 @@ impl Manager {
             counters: self.plan.counters.display().to_string(),
             ports: self.port_statuses(),
             workers: self.worker_statuses(),
-            vswitches: rules
-                .vswitches()
-                .map(|vswitch| VswitchStatus {
-                    id: vswitch.id,
-                    name: vswitch.name.clone(),
-                    tenant: vswitch.tenant,
-                    public_key: vswitch.key.to_string(),
-                    address: vswitch.address.to_string(),
-                    scheme: vswitch.scheme_name.clone(),
-                    needs_key: needing.contains(&vswitch.id),
-                    has_key: self.tables.identities.contains_key(&vswitch.key),
-                })
-                .collect(),
-            vifs: rules
-                .vifs()
-                .map(|vif| VifStatus {
-                    told: self.tables.told.contains(vif.id),
-                    ..vif_status(rules, &self.facts, &self.tables.next_hops, vif)
-                })
-                .collect(),
             slow_path: self.observed.lock().unwrap_or_else(PoisonError::into_inner).status.clone(),
             notices: self
                 .notices
@@ -577,6 +578,7 @@ impl Manager {
                 .chain(self.resolver.notices())
                 .chain(self.keyless(&needing))
                 .collect(),
+            ..Status::default()
         }
     }
 

@@ -76,6 +76,13 @@ fn a_spec_is_taken_whole_or_not_at_all() {
         (Generation(3), Some(Generation(4)))
     );
     assert_eq!(client.spec().unwrap(), spec(3));
+    assert!(!status.vswitches.is_empty() && !status.vifs.is_empty());
+    let brief = client.brief().unwrap();
+    assert!(brief.vswitches.is_empty() && brief.vifs.is_empty());
+    assert_eq!(
+        (brief.pid, brief.accepted, brief.ports),
+        (status.pid, status.accepted, status.ports)
+    );
     rig::eventually("workers adopt it", || client.status().unwrap().applied == Generation(3));
 }
 

@@ -149,6 +149,11 @@ impl Service {
     ) -> Result<LeaseView, ServiceError> {
         self.change(now, caller, |step| {
             let to = step.acting_for(tenant)?;
+            let before = std::sync::Arc::clone(&step.before);
+            let (lease, _) = step.leases().lease(id).map_err(|_ended| none(id))?;
+            if !sees(&before, caller, lease) {
+                return Err(none(id));
+            }
             match unit {
                 Some(unit) => step.sell(id, to, unit, None)?,
                 None => {

@@ -395,7 +395,9 @@ impl<'a> Step<'a> {
             tables.set_fact(Fact::Generation, &state.generation)?;
             let spec = state.tree.compile(Generation(state.generation), &state.leases);
             match dataplane.apply(spec) {
-                Err(error @ DataplaneError::Refused(_)) => return Err(error.into()),
+                Err(error @ DataplaneError::Refused(_)) => {
+                    return Err(shown_refusal(self.caller, error).into());
+                }
                 applied => {
                     sent.set(applied.is_ok());
                     state.note(applied);
@@ -404,6 +406,16 @@ impl<'a> Step<'a> {
         }
         Ok(state)
     }
+}
+
+/// Why the dataplane refuses, as who asks may see it: its words may name what others have.
+fn shown_refusal(caller: &Caller, error: DataplaneError) -> DataplaneError {
+    if caller.grant.only_tenant().is_none() {
+        return error;
+    }
+    tracing::warn!(caller = caller.name, "{error}");
+    let why = "it does not go with what is on the box; the operator's log says why";
+    DataplaneError::Refused(why.into())
 }
 
 impl State {

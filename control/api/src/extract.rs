@@ -124,16 +124,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         if value.as_bytes() == b"*" {
             return Ok(Self(None));
         }
-        let text = value.to_str().ok();
-        let version = text.and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"'));
-        match version.and_then(|version| version.parse().ok()) {
+        let text = value.to_str().ok().map(str::trim).unwrap_or_default();
+        let detail = "If-Match: expected \"NUMBER\" as in ETag, or *";
+        let tag = text.strip_prefix("W/").unwrap_or(text);
+        let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let tag = tag.ok_or_else(|| Problem::new(Kind::Malformed, detail))?;
+        match tag.parse().ok().filter(|_| text.starts_with('"')) {
             Some(version) => Ok(Self(Some(version))),
             // An entity tag that was never given out is of nothing that is there.
-            None => {
-                let detail =
-                    "If-Match: not an entity tag of a candidate; expected \"NUMBER\" as in ETag";
-                Err(Problem::new(Kind::Version, detail))
-            }
+            None => Err(Problem::new(Kind::Version, detail)),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::once;
 use crate::problem::{Body, Kind, PROBLEM_JSON};
+use crate::routes::config::Format;
+use crate::routes::papers::PaperFormat;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -35,7 +37,8 @@ use utoipa::openapi::{
         (name = "events", description = "What happens, as it happens"),
         (name = "taps", description = "Packets as they pass"),
     ),
-    components(schemas(Body)),
+    // Those that stand in queries alone are not found by themselves.
+    components(schemas(Body, Format, PaperFormat)),
 )]
 struct Head;
 

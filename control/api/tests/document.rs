@@ -45,3 +45,23 @@ fn every_operation_says_who_may_and_what_may_go_wrong() {
     }
     assert!(operations > 50, "{operations}");
 }
+
+#[test]
+fn every_reference_of_the_document_is_there() {
+    let document = serde_json::to_value(control_api::openapi()).unwrap();
+    let (mut waiting, mut references) = (vec![&document], 0);
+    while let Some(value) = waiting.pop() {
+        match value {
+            Value::Object(table) => {
+                if let Some(Value::String(to)) = table.get("$ref") {
+                    references += 1;
+                    assert!(document.pointer(to.trim_start_matches('#')).is_some(), "{to}");
+                }
+                waiting.extend(table.values());
+            }
+            Value::Array(list) => waiting.extend(list),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    assert!(references > 100, "{references}");
+}

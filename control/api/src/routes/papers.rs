@@ -227,6 +227,7 @@ pub(crate) async fn settle(
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReceiptsQuery {
     /// Number of the lease.
+    #[param(value_type = u64, maximum = 4_294_967_295_u64)]
     lease: u32,
     /// Those that begin then or later, Unix milliseconds.
     #[param(maximum = 9_007_199_254_740_991_u64)]

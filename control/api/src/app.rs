@@ -19,7 +19,7 @@ use service::{Service, ServiceError};
 use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -97,8 +97,8 @@ impl Api {
         router
             .fallback(not_found)
             .method_not_allowed_fallback(not_allowed)
-            .layer(middleware::from_fn(in_time))
             .layer(middleware::from_fn_with_state(self.clone(), authenticate))
+            .layer(middleware::from_fn(in_time))
             .route("/api/v1/openapi.json", axum::routing::get(document))
             .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, no_store))
             .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, no_sniff))
@@ -175,11 +175,12 @@ fn bounded(routes: OpenApiRouter<Api>, len_max: usize) -> OpenApiRouter<Api> {
     routes.layer(middleware::from_fn(once)).layer(DefaultBodyLimit::max(len_max))
 }
 
+/// It is the same for everybody, and made once: nobody is asked who he is for it.
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| openapi().to_pretty_json().unwrap_or_default());
+
 async fn document() -> Response {
-    match openapi().to_pretty_json() {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => Problem::internal(&error).into_response(),
-    }
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
 async fn not_found(uri: Uri) -> Problem {

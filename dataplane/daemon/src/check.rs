@@ -1,5 +1,7 @@
 //! What of this machine and a configuration works, hurts, or will be refused. Opens nothing that packets pass.
 
+mod tuning;
+
 use crate::config::{Backend, Config};
 use crate::dataplane::port_facts;
 use crate::vlan_tags::Sight;
@@ -7,6 +9,7 @@ use crate::{machine, plan};
 use caps::{CapSet, Capability};
 use engine::{Compiler, PortFacts};
 use std::fmt;
+use std::path::Path;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -70,6 +73,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     for port in &plan.ports {
         findings.extend(ports(port, plan.workers.len()));
     }
+    findings.extend(tuning::tuning(Path::new("/"), &plan));
     if let Some(spec) = config.spec() {
         let facts: Vec<PortFacts> = plan
             .ports
@@ -165,6 +169,12 @@ fn ports(port: &plan::PortPlan, workers: usize) -> Vec<Finding> {
             subject.clone(),
             "it is down; nothing passes until it is up",
         ));
+    }
+    if io::netdev::Netdev::find(name).is_ok_and(|device| device.merges_frames()) {
+        let sentence = format!(
+            "it makes one frame of several, which are then too long: ethtool -K {name} lro off"
+        );
+        findings.push(finding(Level::Hurts, subject.clone(), sentence));
     }
     if port.config.backend == Backend::AfXdp {
         findings.push(match Sight::expected(port).sentence(name) {

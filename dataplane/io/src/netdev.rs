@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 // Source: linux/ethtool.h.
 const ETHTOOL_GET_FLAGS: u32 = 0x25;
 const FLAG_RX_VLAN: u32 = 1 << 8;
+const FLAG_LRO: u32 = 1 << 15;
 
 /// A device that may become a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +65,20 @@ impl Netdev {
         let is_virtual = matches!(link_kind::kind_of(self.index), Ok(Some(_)));
         !is_virtual && says_rx_vlan(&self.name)
     }
+
+    /// Whether the hardware makes one frame of several (`ethtool -k`: large-receive-offload).
+    #[must_use]
+    pub fn merges_frames(&self) -> bool {
+        flags(&self.name) & FLAG_LRO != 0
+    }
 }
 
 fn says_rx_vlan(name: &str) -> bool {
+    flags(name) & FLAG_RX_VLAN != 0
+}
+
+/// Features that are on; 0 where the device does not say.
+fn flags(name: &str) -> u32 {
     /// `struct ethtool_value`.
     #[repr(C)]
     struct Value {
@@ -74,13 +86,13 @@ fn says_rx_vlan(name: &str) -> bool {
         data: u32,
     }
     let mut value = Value { command: ETHTOOL_GET_FLAGS, data: 0 };
-    let Ok(socket) = control_socket() else { return false };
-    let Ok(mut request) = request_for(name) else { return false };
+    let Ok(socket) = control_socket() else { return 0 };
+    let Ok(mut request) = request_for(name) else { return 0 };
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: this ethtool command reads and writes one `struct ethtool_value`, which the request's pointer leads to and
     // which outlives the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    result == 0 && value.data & FLAG_RX_VLAN != 0
+    if result == 0 { value.data } else { 0 }
 }
 
 /// Whether the device is up; `false` if it is gone.
@@ -134,6 +146,7 @@ mod tests {
                 assert!(says_rx_vlan("west0"), "veth says that it does");
                 assert!(!Netdev::find("west0").unwrap().strips_tags());
                 assert!(!says_rx_vlan("lo"));
+                assert!(!Netdev::find("west0").unwrap().merges_frames());
             })
             .unwrap();
     }

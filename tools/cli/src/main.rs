@@ -52,6 +52,7 @@ enum Command {
     /// Run the dataplane in this process
     Run(run::RunArgs),
     /// Say what of this machine and a configuration works, hurts or is refused
+    #[command(visible_alias = "doctor")]
     Check(check::CheckArgs),
     /// Measure switching on this machine, beside what others cost on it
     Bench(bench::BenchArgs),

@@ -296,6 +296,7 @@ fn calls(theirs: &Theirs) -> BTreeMap<String, Vec<Call>> {
     let put = |method: &str, path: &str| changes(Ask::new(method, &v1(path)).toml(tree));
     add("put /api/v1/config/candidate", vec![put("PUT", "/config/candidate")]);
     add("post /api/v1/config/apply", vec![put("POST", "/config/apply")]);
+    add("post /api/v1/config/apply/check", vec![put("POST", "/config/apply/check")]);
     let post = |path: &str, body: Value| Ask::post(&v1(path), body);
     let import = json!({ "toml": tree });
     add("post /api/v1/vswitches/import", vec![changes(post("/vswitches/import", import))]);

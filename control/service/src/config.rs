@@ -240,6 +240,25 @@ impl Service {
         })
     }
 
+    /// What [`Self::apply`] would change, passwords left out, and what would be wrong with it. Nothing is done.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`].
+    pub fn check_apply(
+        &self,
+        caller: &Caller,
+        tree: &Tree,
+    ) -> Result<(Vec<Difference>, Vec<Problem>), ServiceError> {
+        caller.grant.may_change("the configuration")?;
+        let state = self.state();
+        let view = caller.grant.view(&state.tree);
+        let wanted = changes(&view, &with_known_secrets(tree, &view));
+        let tree = merged(&state, caller, &wanted)?;
+        let problems = tree.check(&state.ports, &state.leases);
+        let shown = shown_problems(caller, &tree, problems);
+        Ok((diff(&view, &caller.grant.view(&tree)), shown))
+    }
+
     /// Lets the last commit stay.
     ///
     /// # Errors

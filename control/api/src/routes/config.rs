@@ -4,7 +4,7 @@ use crate::app::Api;
 use crate::auth::Who;
 use crate::extract::{Json, Path, Query, Toml, etag};
 use crate::page::{Asked, Page};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Flaw, Kind, Problem};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -225,6 +225,37 @@ pub(crate) async fn apply(
         Ok(api.service().apply(api.now(), &who.caller, &tree, &comment, within)?)
     });
     Ok(Json(committed.await?.into()))
+}
+
+/// What applying a configuration would do.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Applicable {
+    /// What would change; none: it runs already.
+    changes: Vec<DifferenceBody>,
+    /// What would be wrong with it; none: it may be applied, unless the dataplane refuses.
+    problems: Vec<Flaw>,
+}
+
+/// What applying a configuration would change. Nothing is done.
+#[utoipa::path(
+    post, path = "/config/apply/check", tag = "configuration",
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 200, body = Applicable)),
+)]
+pub(crate) async fn check(
+    State(api): State<Api>,
+    who: Who,
+    Toml(text): Toml,
+) -> Result<Json<Applicable>, Problem> {
+    let found = api.blocking(move |api| {
+        let tree = tree(&text)?;
+        Ok(api.service().check_apply(&who.caller, &tree)?)
+    });
+    let (changes, problems) = found.await?;
+    Ok(Json(Applicable {
+        changes: changes.into_iter().map(Into::into).collect(),
+        problems: problems.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// Lets the last commit stay.

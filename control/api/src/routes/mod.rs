@@ -26,6 +26,7 @@ pub(crate) fn large() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(candidate::show, candidate::edit, candidate::replace, candidate::discard))
         .routes(routes!(config::apply))
+        .routes(routes!(config::check))
         .routes(routes!(vswitches::import))
 }
 

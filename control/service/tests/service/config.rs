@@ -166,6 +166,9 @@ fn applying_twice_changes_once() {
     assert!(!rig.service.apply(Time(6), &anna, &shown, "", None).unwrap().changed);
     let mut other = shown;
     other.settings.name = "south".into();
+    let (changes, problems) = rig.service.check_apply(&anna, &other).unwrap();
+    let places: Vec<_> = changes.iter().map(|change| change.place.to_string()).collect();
+    assert_eq!((places, problems), (vec!["box.name".to_owned()], Vec::new()));
     assert!(rig.service.apply(Time(7), &anna, &other, "", None).unwrap().changed);
     let state = rig.service.state();
     let login = &state.tree.vswitches["red-1"].logins["friend"];

@@ -12,8 +12,10 @@ mod check;
 mod claims;
 mod config;
 mod connect;
+mod control;
 mod demo;
 mod explain;
+mod generate;
 mod keys;
 mod label;
 mod names;
@@ -32,7 +34,7 @@ mod units;
 mod why;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +77,22 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send switch pings along a path
     Ping(ping::PingArgs),
+    Status(control::status::StatusArgs),
+    Configure(control::shell::ShellArgs),
+    Config(control::config::ConfigArgs),
+    Tenant(control::tenant::TenantArgs),
+    Token(control::token::TokenArgs),
+    Lease(control::lease::LeaseArgs),
+    Ledger(control::ledger::LedgerArgs),
+    Vswitch(control::vswitch::VswitchArgs),
+    Drain(control::drain::DrainArgs),
+    Audit(control::audit::AuditArgs),
+    Backup(control::store::BackupArgs),
+    Restore(control::store::RestoreArgs),
+    Db(control::store::DbArgs),
+    SupportBundle(control::support::BundleArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
 }
 
 /// Which process to talk to.
@@ -94,12 +112,17 @@ struct ProcessArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut out = std::io::stdout().lock();
-    let result = run(&cli.command, &mut out).and_then(|()| Ok(out.flush()?));
+    let result = run(&cli.command, &mut out);
+    let result = out.flush().map_err(Into::into).and(result);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough (`| head`).
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            // What was found was printed.
+            if let Some(output::Exit(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
             // Nothing is left to do if even standard error is closed.
             let _closed = writeln!(std::io::stderr(), "switchyard: {error:#}");
             ExitCode::FAILURE
@@ -125,6 +148,22 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Capture(args) => capture::run(args, out),
         Command::Explain(args) => explain::run(args, out),
         Command::Ping(args) => ping::run(args, out),
+        Command::Status(args) => control::status::run(args, out),
+        Command::Configure(args) => control::shell::run(args, out),
+        Command::Config(args) => control::config::run(args, out),
+        Command::Tenant(args) => control::tenant::run(args, out),
+        Command::Token(args) => control::token::run(args, out),
+        Command::Lease(args) => control::lease::run(args, out),
+        Command::Ledger(args) => control::ledger::run(args, out),
+        Command::Vswitch(args) => control::vswitch::run(args, out),
+        Command::Drain(args) => control::drain::run(args, out),
+        Command::Audit(args) => control::audit::run(args, out),
+        Command::Backup(args) => control::store::backup(args, out),
+        Command::Restore(args) => control::store::restore(args, out),
+        Command::Db(args) => control::store::db(args, out),
+        Command::SupportBundle(args) => control::support::run(args, out),
+        Command::Completions(args) => generate::completions(args, Cli::command(), out),
+        Command::Man(args) => generate::man(args, Cli::command(), out),
     }
 }
 
@@ -140,7 +179,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_argument_tree_is_sound() {
@@ -194,6 +232,41 @@ mod tests {
             "peer remove red lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k",
             "peer remove red --user alice",
             "keys remove lqjqj3njmggfnrb8dyxfcgdnylj1yz1dl1hr0180shynkv9wnwh0.k",
+            "status --control https://box.example:8443 --ca ca.pem --token-file t",
+            "configure --control /tmp/control.sock",
+            "config show vswitch.red --candidate --json",
+            "config set vswitch.red.vif.2.mtu 1400",
+            "config set vswitch.red.login.bob.password --from -",
+            "config commit --confirmed 5m --comment x",
+            "config apply box.toml --check --json",
+            "config rollback 3",
+            "tenant show red",
+            "token new ci --role operator --expires +90d --to token",
+            "token new red-1 --role tenant --tenant red --vswitch one",
+            "lease list --ended",
+            "lease quote west out 10Mbit/s --for 30d --unit PKT",
+            "lease buy west out 10Mbit/s --from +1h --until 2027-01-31 --tenant red --unit PKT --most 5",
+            "lease offer west in 10Mbit/s --for 1d --open-until +1h",
+            "lease sell 3 --tenant red --unit PKT",
+            "lease renew 3 --for 30d",
+            "lease bind 3 --vswitch one --vif 2 --vif 3 --ceiling 20Mbit/s",
+            "lease split 3 --rate 1Mbit/s",
+            "lease hand-over 3 blue",
+            "lease revoke 3",
+            "lease calendar west out --until +7d",
+            "ledger statement 5 --csv",
+            "ledger deposit red 12.5 --unit PKT --reference tx1",
+            "ledger invoice red --unit PKT --from 2027-01-01 --until 2027-02-01",
+            "audit --limit 5 --json",
+            "drain west --off",
+            "backup",
+            "restore backup.db --database control.db",
+            "db check --file control.db",
+            "support-bundle out.tar.gz",
+            "vswitch export red --to red.toml --secrets",
+            "vswitch import red.toml --tenant blue --name blue-1",
+            "completions bash",
+            "man man1",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -231,6 +304,19 @@ mod tests {
             "peer remove red 5 --user alice",
             "peer remove red alice",
             "capture --port west --rate 0",
+            "config set vswitch.red.vif.2.mtu",
+            "config set a..b 5",
+            "status --control http://box:1",
+            "status --token swy_1_x",
+            "token new x --role tenant",
+            "token new x --role owner --vswitch one",
+            "lease quote west out 10 --for 30d --unit PKT",
+            "lease renew 3",
+            "lease split 3 --rate 1Mbit/s --at now",
+            "ledger statement 5 --csv --json",
+            "drain --off",
+            "vswitch export red --secrets",
+            "completions cmd",
         ] {
             let words = std::iter::once("switchyard").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

@@ -79,6 +79,8 @@ pub enum Input {
     Tick,
     /// A node is there to be asked.
     Attach(NodeId),
+    /// One is there that follows no chain, and only says things of its own: Lightning. It is never asked.
+    Listen(NodeId),
     /// It is not there any more.
     Detach(NodeId),
     /// Payments to a script count from the next block on.
@@ -136,11 +138,8 @@ impl Follow {
     pub fn step(&mut self, now: UnixMillis, input: Input) -> Result<Output, WatchError> {
         match input {
             Input::Tick => {}
-            Input::Attach(id) => {
-                if self.nodes.get(&id).is_none() && self.nodes.map().len() < NODES_MAX {
-                    self.nodes.insert(id, Node { moved_ms: now, ..Node::default() });
-                }
-            }
+            Input::Attach(id) => self.attach(id, Node { moved_ms: now, ..Node::default() }),
+            Input::Listen(id) => self.attach(id, Node { has_no_chain: true, ..Node::default() }),
             Input::Detach(id) => {
                 self.forget_told(id);
                 self.nodes.remove(&id);
@@ -155,6 +154,12 @@ impl Follow {
         }
         self.money.expire(now, &mut self.news);
         Ok(self.output(now))
+    }
+
+    fn attach(&mut self, id: NodeId, node: Node) {
+        if self.nodes.get(&id).is_none() && self.nodes.map().len() < NODES_MAX {
+            self.nodes.insert(id, node);
+        }
     }
 
     fn output(&mut self, now: UnixMillis) -> Output {

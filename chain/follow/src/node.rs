@@ -184,6 +184,8 @@ pub struct Node {
     /// Work at the last of the headers that it told of.
     pub(crate) told_work: BigUint,
     pub(crate) withheld: u32,
+    /// It follows no chain: nothing is asked of it.
+    pub(crate) has_no_chain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -375,6 +377,7 @@ impl Follow {
             steward: node.steward.take(),
             pool: node.pool,
             moved_ms: node.moved_ms,
+            has_no_chain: node.has_no_chain,
             ..Node::default()
         };
     }
@@ -405,7 +408,9 @@ impl Follow {
     /// The next question for a node, if it is time.
     pub(crate) fn next_ask(&mut self, id: NodeId, now: UnixMillis) -> Option<Ask> {
         let node = self.nodes.get(&id)?;
-        if node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS) {
+        if node.has_no_chain
+            || node.lie.is_some_and(|(_, since)| now.saturating_sub(since) < LIED_MS)
+        {
             return None;
         }
         if let Some((_, since)) = &node.asked {
@@ -452,6 +457,9 @@ impl Follow {
     pub(crate) fn standing(&self, node: &Node, now: UnixMillis) -> Standing {
         if let Some((lie, _)) = node.lie {
             return Standing::Lying(lie);
+        }
+        if node.has_no_chain {
+            return Standing::Good;
         }
         if node.is_silent {
             return Standing::Vanished;

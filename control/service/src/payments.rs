@@ -70,6 +70,22 @@ pub struct NewOrder {
 }
 
 impl Service {
+    /// What an order would cost, if who asks may make it and there is room. It books nothing.
+    ///
+    /// # Errors
+    /// As those of [`Self::order`].
+    pub fn order_price(&self, caller: &Caller, buy: &BuyLease) -> Result<Amount, ServiceError> {
+        caller.grant.may_change("leases")?;
+        let is_there = self.state().tree.tenants.contains_key(&buy.tenant);
+        if !is_there || !caller.grant.sees_tenant(&buy.tenant) {
+            let name = buy.tenant.clone();
+            return Err(ServiceError::NotFound { what: "tenant", name });
+        }
+        let price = self.quote(&buy.ask, &buy.unit)?.quote.total;
+        within(price, buy.most)?;
+        Ok(price)
+    }
+
     /// Books room for a lease until its payment is seen, or the offer ends.
     ///
     /// # Errors
@@ -86,10 +102,7 @@ impl Service {
             }
             let tree = step.tree();
             let price = tree.quote(&buy.ask.side, &buy.unit, buy.ask.slot, buy.ask.bytes_per_s)?;
-            if let Some(most) = buy.most.filter(|most| price.total > *most) {
-                let (found, expected) = (price.total.to_string(), format!("at most {most}"));
-                return Err(ServiceError::Invalid { what: "price", found, expected });
-            }
+            within(price.total, buy.most)?;
             let lease = step.offer(&buy.ask, now.after(tree.settings.market.offer_ms))?;
             let order = Order {
                 id: step.tables.next_order()?,
@@ -464,6 +477,16 @@ impl Step<'_> {
     fn keep_payment(&mut self, told: &Told, payment: Payment) {
         let source = told.source.as_bytes().to_vec();
         self.write_also(move |tables| tables.put_payment(&source, &payment));
+    }
+}
+
+fn within(price: Amount, most: Option<Amount>) -> Result<(), ServiceError> {
+    match most.filter(|most| price > *most) {
+        Some(most) => {
+            let (found, expected) = (price.to_string(), format!("at most {most}"));
+            Err(ServiceError::Invalid { what: "price", found, expected })
+        }
+        None => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::auth::{Auth, authenticate};
 use crate::cache::Cache;
+use crate::chain::Chain;
 use crate::events::Events;
 use crate::live::Live;
 use crate::once::once;
@@ -56,6 +57,7 @@ pub struct Api(Arc<Parts>);
 struct Parts {
     service: Arc<Service>,
     live: Arc<dyn Live>,
+    chain: Arc<dyn Chain>,
     clock: Clock,
     settings: Settings,
     auth: Auth,
@@ -75,18 +77,19 @@ impl fmt::Debug for Parts {
 pub struct NoRandomness(#[from] getrandom::Error);
 
 impl Api {
-    /// The API over a service and a running dataplane.
+    /// The API over a service, a running dataplane and a chain.
     ///
     /// # Errors
     /// [`NoRandomness`].
     pub fn new(
         service: Arc<Service>,
         live: Arc<dyn Live>,
+        chain: Arc<dyn Chain>,
         clock: Clock,
         settings: Settings,
     ) -> Result<Self, NoRandomness> {
         let (auth, cache, events) = (Auth::new()?, Cache::default(), Events::new(&service));
-        Ok(Self(Arc::new(Parts { service, live, clock, settings, auth, cache, events })))
+        Ok(Self(Arc::new(Parts { service, live, chain, clock, settings, auth, cache, events })))
     }
 
     /// All routes. Every request must have its [`crate::Peer`] among its extensions.
@@ -133,6 +136,10 @@ impl Api {
 
     pub(crate) fn live(&self) -> &Arc<dyn Live> {
         &self.0.live
+    }
+
+    pub(crate) fn chain(&self) -> &Arc<dyn Chain> {
+        &self.0.chain
     }
 
     pub(crate) fn now(&self) -> Time {

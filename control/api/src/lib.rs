@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! request + Peer ─► who is it ─► in time ─► once ─► handler ─► Service (blocking pool) ─► JSON, CSV, TOML, events
-//!                      └─ 401, 429                     └─────► Live (the running dataplane)
+//!                      └─ 401, 429                     ├─────► Live (the running dataplane)
+//!                                                      └─────► Chain (what orders are paid by)
 //! ```
 //!
 //! Errors are `application/problem+json`. Times are Unix milliseconds, rates bytes a second, amounts decimal strings of
@@ -15,6 +16,7 @@
 mod app;
 mod auth;
 mod cache;
+pub mod chain;
 mod events;
 mod extract;
 mod failures;
@@ -29,5 +31,6 @@ mod redact;
 mod routes;
 
 pub use app::{Api, Clock, NoRandomness, Settings, openapi};
+pub use chain::{Chain, ChainError, ChainStatus, NoChain, PayBy, Till};
 pub use live::{Counters, Live, LiveError, Tap, Traffic, WorkerCounts};
 pub use peer::{Client, Peer};

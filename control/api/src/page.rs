@@ -75,6 +75,14 @@ impl Asked {
         Page { items: found.into_iter().map(show).collect(), next }
     }
 
+    /// The page of a list without numbers, of which [`Self::fetch`] items after the first [`Self::from`] were looked up.
+    pub(crate) fn skipped<T, U>(self, mut found: Vec<T>, show: impl Fn(T) -> U) -> Page<U> {
+        let is_last = found.len() <= self.limit as usize;
+        found.truncate(self.limit as usize);
+        let next = (!is_last).then(|| write(self.from().saturating_add(self.limit.into())));
+        Page { items: found.into_iter().map(show).collect(), next }
+    }
+
     /// The page of a list that is all there.
     pub(crate) fn of<T>(self, all: impl IntoIterator<Item = T>) -> Page<T> {
         let start = self.from();
@@ -130,6 +138,11 @@ mod tests {
             });
             assert_eq!(down, (numbers.iter().rev().copied().collect(), pages));
             assert_eq!(walk(limit, |asked| asked.of(numbers.clone())), (numbers.clone(), pages));
+            let skipped = walk(limit, |asked| {
+                let found = numbers.iter().copied().skip(usize::try_from(asked.from()).unwrap());
+                asked.skipped(found.take(asked.fetch() as usize).collect(), |it| it)
+            });
+            assert_eq!(skipped, (numbers.clone(), pages));
         }
     }
 

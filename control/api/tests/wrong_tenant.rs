@@ -24,11 +24,13 @@ use domain::money::Purse;
 use domain::terms::Burst;
 use domain::tree::Place;
 use domain::{Ask as LeaseAsk, PortSide, Slot, Time};
+use follow::event::{Event, Payment, Source};
 use ledger::{Amount, UnitId};
 use serde_json::{Value, json};
-use service::{BuyLease, Deposit, Drain, Edit, InvoiceAsked, NewToken};
+use service::{BuyLease, Deposit, Drain, Edit, InvoiceAsked, NewOrder, NewToken, Watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use store::PayTo;
 use support::{Answer, Ask, BEGIN, HOUR, World, key, owner};
 
 /// Number of the other tenant.
@@ -43,6 +45,8 @@ struct Theirs {
     invoice: u64,
     commit: u64,
     account: u64,
+    /// One that is partly paid.
+    order: u64,
     /// What must not be told, in whatever form.
     secrets: Vec<String>,
 }
@@ -79,6 +83,22 @@ fn theirs() -> Theirs {
         preserve_order: true,
     };
     service.bind(now, &caller, bound, &binding).unwrap();
+    // An offer is for all to see; what is not is who ordered it.
+    let slot = Slot { start: Time(BEGIN + 3 * HOUR), end: Time(BEGIN + 4 * HOUR) };
+    let side = PortSide { port: "west".into(), direction: dataplane_api::Direction::Out };
+    let ask = LeaseAsk { side, slot, bytes_per_s: 50_000, burst: Burst::Usual };
+    let buy = BuyLease { tenant: "zq-tenant".into(), ask, unit: "PKT".into(), most: None };
+    let pay_to = PayTo::Address { chain: "pktsim".into(), address: "zq-address".into() };
+    let new = NewOrder { buy, pay_to, binding: None };
+    let order = service.order(now, &caller, &new).unwrap().id;
+    let paid = Payment {
+        chain: "pktsim".into(),
+        source: Source::new("pktsim", "output", b"zq-payment").unwrap(),
+        watch: Watched::Order(order).to_bytes(),
+        asset: "PKT".into(),
+        amount: 777_700_000_002,
+    };
+    service.chain_event(now, Some(&Event::Seen(paid)), &[]).unwrap();
     service.end(now, &caller, ended, now).unwrap();
     world.pass(2_000);
     let now = world.time();
@@ -134,7 +154,7 @@ fn theirs() -> Theirs {
     secrets.extend([key(1), key(2), account.to_string(), owed.to_string()]);
     secrets.push(data_encoding::HEXLOWER.encode(b"zq-"));
     let leases = [bound.0, sold.0, ended.0];
-    Theirs { world, token, leases, invoice, commit, account, secrets }
+    Theirs { world, token, leases, invoice, commit, account, order, secrets }
 }
 
 fn vif_of(world: &World) -> dataplane_api::VifId {
@@ -201,6 +221,9 @@ fn calls(theirs: &Theirs) -> BTreeMap<String, Vec<Call>> {
         "/live/workers",
         "/live/leases",
         "/live/rates",
+        "/orders",
+        "/payments",
+        "/chain",
     ] {
         let mut calls = vec![reads(&v1(path))];
         match path {
@@ -235,6 +258,7 @@ fn calls(theirs: &Theirs) -> BTreeMap<String, Vec<Call>> {
         "get /api/v1/config/history/{id}",
         one("/config/history/{}", &theirs.commit.to_string(), &none),
     );
+    add("get /api/v1/orders/{id}", one("/orders/{}", &theirs.order.to_string(), &none));
     add("get /api/v1/tenants/{name}", one("/tenants/{}", "zq-tenant", "nothing"));
     let mut leases = one("/leases/{}", &lease, &none);
     leases.extend(one("/leases/{}", &sold.to_string(), &none));
@@ -328,6 +352,18 @@ fn calls(theirs: &Theirs) -> BTreeMap<String, Vec<Call>> {
     let order =
         |tenant: &str| post("/leases", json!({ "tenant": tenant, "ask": ask, "unit": "PKT" }));
     add("post /api/v1/leases", vec![named(order("zq-tenant"), order("nothing"))]);
+    let from_outside = |tenant: &str, binding: Value| {
+        let buy = json!({ "tenant": tenant, "ask": ask, "unit": "PKT" });
+        post("/orders", json!({ "buy": buy, "binding": binding }))
+    };
+    let bound_to = |vswitch: &str| from_outside("red", json!({ "vswitch": vswitch, "vifs": [2] }));
+    add(
+        "post /api/v1/orders",
+        vec![
+            named(from_outside("zq-tenant", Value::Null), from_outside("nothing", Value::Null)),
+            named(bound_to("zq-vswitch"), bound_to("nothing")),
+        ],
+    );
     let quote = json!({ "ask": ask, "unit": "none" });
     add("post /api/v1/leases/quote", vec![changes(post("/leases/quote", quote))]);
     add("post /api/v1/leases/offers", vec![changes(post("/leases/offers", json!({ "ask": ask })))]);

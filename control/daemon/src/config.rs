@@ -1,6 +1,7 @@
 //! What the configuration file says. Every setting, its unit and its default: `switchyard-control.example.toml`.
 
 use domain::access::{BadGrant, Grant};
+use primitives::network::{Network, PKT, PKT_SIM, PKT_TEST};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ pub struct Config {
     pub store: Store,
     /// Where the dataplane is.
     pub dataplane: Dataplane,
+    /// The chain that orders are paid by.
+    pub chain: Chain,
     /// Where people may ask.
     pub api: Api,
     /// Where numbers are read.
@@ -40,6 +43,42 @@ pub struct Dataplane {
     pub socket: PathBuf,
     /// How long a reply may take, milliseconds.
     pub timeout_ms: u64,
+}
+
+/// The chain that orders are paid by. Its nodes are in the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Chain {
+    /// Which.
+    pub network: ChainNetwork,
+    /// Where it is followed from; `None`: from its first block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<PathBuf>,
+}
+
+/// A network of the chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainNetwork {
+    /// Where money is money.
+    #[default]
+    Main,
+    /// Its test network.
+    Test,
+    /// One that a process of this machine makes up.
+    Simulated,
+}
+
+impl ChainNetwork {
+    /// Its rules.
+    #[must_use]
+    pub const fn parameters(self) -> Network {
+        match self {
+            Self::Main => PKT,
+            Self::Test => PKT_TEST,
+            Self::Simulated => PKT_SIM,
+        }
+    }
 }
 
 /// Where people may ask.
@@ -260,9 +299,9 @@ mod tests {
         let tls = example.api.tls.as_ref().unwrap();
         assert_eq!(tls.clients[0].name, "automation.isp.example");
         let destructured = &example;
-        let Config { store, dataplane: _, api, metrics, log: _ } = destructured;
+        let Config { store, dataplane: _, chain, api, metrics, log: _ } = destructured;
         let set = (store.backups.is_some(), tls.client_ca.is_some(), metrics.listen.is_some());
-        assert_eq!(set, (true, true, true));
+        assert_eq!((set, chain.anchor.is_some()), ((true, true, true), true));
         let all = toml::Table::try_from(&example).unwrap();
         let named: toml::Table = toml::from_str(&whole_example()).unwrap();
         assert_eq!(all, named, "{api:?}");

@@ -5,10 +5,12 @@
 //! socket, TLS ─► Door ─► Api ─► Service ─► store
 //!  /metrics ─► Page ──────────────┘  ▲ └─► Link ───► dataplane (decisions)
 //!                                  Timer  Window ──► dataplane (looks: status, counters, taps)
+//!             Counter ─► chain (a thread: nodes, follower) ─► Service (payments)
 //! ```
 //! While it is away packets go on as they did; when it comes back it finds what it had acknowledged.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod clock;
 pub mod config;
 mod dataplane;

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use control_api::Live;
+use control_api::{Chain, ChainStatus, Live};
 use dataplane_api::status::{LeaseStatus, LinkStatus};
 use dataplane_client::Snapshot;
 use domain::Time;
@@ -27,6 +27,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Page {
     service: Arc<Service>,
     window: Arc<Window>,
+    chain: Arc<dyn Chain>,
     database: PathBuf,
     top_leases: usize,
     /// One scrape at a time: more would only ask the dataplane more.
@@ -41,6 +42,8 @@ pub(crate) struct Scrape {
     store_bytes: u64,
     /// What the running dataplane says; `None`: it is away.
     running: Option<Running>,
+    /// How the chain stands; `None`: what follows it does not answer.
+    chain: Option<ChainStatus>,
     /// Leases with numbers of their own.
     top_leases: usize,
 }
@@ -57,10 +60,11 @@ impl Page {
     pub(crate) fn new(
         service: Arc<Service>,
         window: Arc<Window>,
+        chain: Arc<dyn Chain>,
         database: PathBuf,
         top_leases: usize,
     ) -> Self {
-        Self { service, window, database, top_leases, turn: Mutex::default() }
+        Self { service, window, chain, database, top_leases, turn: Mutex::default() }
     }
 
     /// `/metrics`, and nothing else.
@@ -84,6 +88,7 @@ impl Page {
             state: self.service.state(),
             store_bytes: store_bytes(&self.database),
             running: self.running(),
+            chain: self.chain.status().ok(),
             top_leases: self.top_leases,
         }
     }

@@ -1,5 +1,6 @@
 //! Control as a whole: from its parts to a running process, and down again.
 
+use crate::chain;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::dataplane::{Link, Window};
@@ -49,6 +50,7 @@ pub struct ControlPlane {
     stop: watch::Sender<bool>,
     serving: Option<JoinSet<()>>,
     timer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    chain: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
     socket: PathBuf,
     _lock: Flock<File>,
@@ -97,11 +99,15 @@ impl ControlPlane {
             backups: config.store.backups.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let live = Arc::clone(&window);
-        let api = Api::new(Arc::clone(&service), live, Box::new(clock::now), settings)?;
+        let stop = watch::Sender::new(false);
+        let (counter, chain) = chain::start(&service, &config.chain, stop.subscribe())?;
+        let counter = Arc::new(counter);
+        let (live, shown) = (Arc::clone(&window), Arc::clone(&counter));
+        let api = Api::new(Arc::clone(&service), live, shown, Box::new(clock::now), settings)?;
         let page = metrics::Page::new(
             Arc::clone(&service),
             window,
+            counter,
             database.clone(),
             config.metrics.top_leases,
         );
@@ -113,7 +119,6 @@ impl ControlPlane {
             .enable_all()
             .build()
             .context("start threads")?;
-        let stop = watch::Sender::new(false);
         let beat = Arc::new(AtomicU64::new(0));
         let doors = Doors { config, api, page, keys: keys.clone(), stop: &stop };
         let (mut serving, tls_address, metrics_address) = runtime.block_on(doors.open())?;
@@ -139,6 +144,7 @@ impl ControlPlane {
             stop,
             serving: Some(serving),
             timer: Some((stop_timer, timer)),
+            chain: Some(chain),
             runtime: Some(runtime),
             socket: config.api.socket.clone(),
             _lock: lock,
@@ -206,6 +212,9 @@ impl Drop for ControlPlane {
             if timer.join().is_err() {
                 tracing::error!("the timer had panicked");
             }
+        }
+        if self.chain.take().is_some_and(|chain| chain.join().is_err()) {
+            tracing::error!("what follows the chain had panicked");
         }
         if let (Some(runtime), Some(serving)) = (self.runtime.take(), self.serving.take()) {
             let ended = async { tokio::time::timeout(STOP, serving.join_all()).await };

@@ -142,6 +142,13 @@ pub(crate) struct Order {
     most: Option<Amount>,
 }
 
+impl Order {
+    pub(crate) fn read(self) -> Result<BuyLease, Problem> {
+        let Self { tenant, ask, unit, most } = self;
+        Ok(BuyLease { tenant, ask: ask.read()?, unit, most })
+    }
+}
+
 /// Buys a lease from what the tenant has paid in.
 #[utoipa::path(
     post, path = "/leases", tag = "market", request_body = Order,
@@ -152,8 +159,7 @@ pub(crate) async fn buy(
     who: Who,
     Json(order): Json<Order>,
 ) -> Result<(StatusCode, Json<LeaseBody>), Problem> {
-    let Order { tenant, ask, unit, most } = order;
-    let order = BuyLease { tenant, ask: ask.read()?, unit, most };
+    let order = order.read()?;
     let view = api.run(move |service, now| service.buy(now, &who.caller, &order)).await?;
     Ok((StatusCode::CREATED, Json(view.into())))
 }

@@ -9,6 +9,7 @@ pub(crate) mod ledger;
 pub(crate) mod look;
 pub(crate) mod market;
 pub(crate) mod me;
+pub(crate) mod orders;
 pub(crate) mod papers;
 pub(crate) mod store;
 pub(crate) mod taps;
@@ -55,6 +56,10 @@ pub(crate) fn small() -> OpenApiRouter<Api> {
         .routes(routes!(market::calendar))
         .routes(routes!(leases::one))
         .routes(routes!(market::sell))
+        .routes(routes!(orders::orders, orders::order))
+        .routes(routes!(orders::one))
+        .routes(routes!(orders::payments))
+        .routes(routes!(orders::chain))
         .routes(routes!(leases::renew))
         .routes(routes!(leases::bind))
         .routes(routes!(leases::split))

@@ -5,7 +5,11 @@
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use control_api::{Api, Counters, Live, LiveError, Peer, Settings, Tap, Traffic, WorkerCounts};
+use control_api::chain::ChainNode;
+use control_api::{
+    Api, Chain, ChainError, ChainStatus, Counters, Live, LiveError, PayBy, Peer, Settings, Tap,
+    Till, Traffic, WorkerCounts,
+};
 use dataplane_api::protocol::{TapEvent, TapFilter, TapRecord};
 use dataplane_api::status::{
     LeaseStatus, LinkStatus, PortStatus, VifStatus, VswitchStatus, WorkerStatus,
@@ -14,6 +18,7 @@ use dataplane_api::{DropReason, PortId, Receipt, Spec, Status, WorkerId};
 use domain::Time;
 use engine::{Compiler, LinkInfo, PortFacts, Rules};
 use http_body_util::BodyExt;
+use ledger::Amount;
 use serde_json::Value;
 use service::{Caller, Dataplane, DataplaneError, Facts, NewToken, Service};
 use std::collections::BTreeMap;
@@ -21,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::Store;
+use store::{Order, PayTo, Store};
 use tower::ServiceExt;
 use wire::key::PublicKey;
 
@@ -105,6 +110,29 @@ impl Dataplane for StandIn {
     fn receipts(&mut self, after: u64) -> Result<Vec<Receipt>, DataplaneError> {
         let inner = self.0.lock().unwrap();
         Ok(inner.receipts.iter().filter(|receipt| receipt.until > after).cloned().collect())
+    }
+}
+
+/// A chain whose wallet always has the same address, and on which nothing happens by itself.
+impl Chain for StandIn {
+    fn till(&self, by: PayBy, unit: &str, price: Amount) -> Result<Till, ChainError> {
+        if unit != "PKT" || price == Amount::ZERO {
+            return Err(ChainError::Refused(format!("{price} of {unit}")));
+        }
+        let pay_to = PayTo::Address { chain: "pktsim".into(), address: "tpk1q".into() };
+        let reason = (by == PayBy::Lightning).then(|| "there is no Lightning node".into());
+        Ok(Till { pay_to, reason })
+    }
+
+    fn watch(&self, _: &Order) -> Result<(), ChainError> {
+        Ok(())
+    }
+
+    fn give_back(&self, _: &Till) {}
+
+    fn status(&self) -> Result<ChainStatus, ChainError> {
+        let node = ChainNode { name: "zq-node".into(), ..ChainNode::default() };
+        Ok(ChainStatus { height: 12, nodes: vec![node], ..ChainStatus::default() })
     }
 }
 
@@ -350,6 +378,7 @@ impl World {
         let clock = Arc::clone(&now);
         let api = Api::new(
             Arc::clone(&service),
+            Arc::new(standin.clone()),
             Arc::new(standin.clone()),
             Box::new(move || Time(clock.load(Ordering::Relaxed))),
             settings,

@@ -1,6 +1,7 @@
 //! From what is known to text.
 
 use super::{Running, Scrape};
+use control_api::ChainStatus;
 use dataplane_api::counters::{PortCounter, WorkerCounter};
 use dataplane_api::status::LeaseStatus;
 use dataplane_api::{Direction, VswitchId};
@@ -42,6 +43,9 @@ impl Collector for Scrape {
         let mut sheet = Sheet(encoder);
         self.control(&mut sheet)?;
         self.capacity(&mut sheet)?;
+        if let Some(chain) = &self.chain {
+            show_chain(chain, &mut sheet)?;
+        }
         if let Some(running) = &self.running {
             running.whole(&mut sheet)?;
             running.ports(&mut sheet)?;
@@ -189,6 +193,28 @@ impl Scrape {
     }
 }
 
+/// The chain that orders are paid by. Nodes are those of the configuration.
+fn show_chain(chain: &ChainStatus, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let gauges = [
+        ("chain_height", "Height of the best chain that was verified", u64::from(chain.height)),
+        ("chain_lag_seconds", "Since it had a new block", chain.lag_ms / 1000),
+        ("chain_side_blocks", "Verified blocks beside it", chain.side_blocks),
+        ("chain_told_headers", "Headers told of and not verified yet", chain.told_headers),
+        ("chain_watches", "What payments are watched for", chain.watches),
+        ("chain_payments", "Payments known", chain.payments),
+        ("chain_waiting", "Transactions with payments in no block", chain.waiting),
+        ("chain_trouble", "The books do not have what it does", chain.trouble.is_some().into()),
+    ];
+    for (name, help, value) in gauges {
+        sheet.gauge(name, help, value)?;
+    }
+    let nodes = chain.nodes.iter().map(|node| {
+        let text = [("node", &node.name), ("kind", &node.kind), ("standing", &node.standing)];
+        (text.map(|(label, text)| (label, text.clone())).to_vec(), 1)
+    });
+    sheet.gauges("chain_node", "Attached nodes, by what each is called", nodes.collect())
+}
+
 impl Running {
     fn whole(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let status = &self.snapshot.status;
@@ -323,13 +349,22 @@ fn is_clock_off(notices: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use control_api::chain::ChainNode;
     use dataplane_client::sample;
     use domain::Time;
     use service::State;
 
     fn scrape(running: Option<Running>) -> String {
         let (state, store_bytes) = (Arc::new(State::default()), 4096);
-        Scrape { now: Time(0), state, store_bytes, running, top_leases: 1 }.render().unwrap()
+        let node = ChainNode {
+            name: "full".into(),
+            kind: "pktd".into(),
+            standing: "lying".into(),
+            ..ChainNode::default()
+        };
+        let chain = Some(ChainStatus { height: 9, nodes: vec![node], ..ChainStatus::default() });
+        let scrape = Scrape { now: Time(0), state, store_bytes, running, chain, top_leases: 1 };
+        scrape.render().unwrap()
     }
 
     #[test]
@@ -359,6 +394,8 @@ mod tests {
             "switchyard_links{state=\"ESTABLISHED\"} 1",
             "switchyard_lease_bytes_total{lease=\"2\",class=\"free\"} 9",
             "switchyard_store_bytes 4096",
+            "switchyard_chain_height 9",
+            "switchyard_chain_node{node=\"full\",kind=\"pktd\",standing=\"lying\"} 1",
         ] {
             assert!(text.lines().any(|told| told == line), "{line}\n{text}");
         }

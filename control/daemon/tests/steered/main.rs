@@ -14,5 +14,6 @@ mod topology;
 mod commits;
 mod deaths;
 mod http;
+mod market;
 mod rig;
 mod tls;

@@ -4,6 +4,7 @@ use crate::flows::{EndKind, Flows, PATIENCE_NS};
 use crate::http;
 use crate::topology::{EAST, PORTS, RED, WEST, device_mac, spec, through};
 use control_daemon::Config;
+use control_daemon::config::ChainNetwork;
 use daemon::clock;
 use daemon::config::{Backend, Port};
 use dataplane_api::Status;
@@ -140,10 +141,16 @@ impl Rig {
 
     pub(crate) fn control_config(&self) -> Config {
         let mut config = Config::default();
+        config.chain.network = ChainNetwork::Simulated;
         config.store.database = self.path("control.db");
         config.dataplane.socket = self.path("dataplane.sock");
         config.api.socket = self.socket();
         config
+    }
+
+    /// Runs something in the box's namespace, where both processes are.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.box_.run(work).unwrap()
     }
 
     fn spawn(&mut self, mut command: Command) -> Process {

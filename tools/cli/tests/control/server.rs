@@ -205,7 +205,14 @@ async fn serve(
         backups: Some(folder.join("backups")),
         version: "test".into(),
     };
-    let api = Api::new(Arc::new(service), Arc::new(Unseen), clock, settings).unwrap();
+    let api = Api::new(
+        Arc::new(service),
+        Arc::new(Unseen),
+        Arc::new(control_api::NoChain),
+        clock,
+        settings,
+    )
+    .unwrap();
     let router = api.router();
     let unix = UnixListener::bind(folder.join("control.sock")).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -75,6 +75,7 @@ pub(crate) fn stations(wanted: &PortFilter) -> BTreeSet<[u8; 6]> {
 
 /// Chooses in the kernel which frames are ours.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each port, made once")]
 pub(crate) enum Filter {
     Xdp(Attachment),
     AfPacket(PacketFilter),

@@ -5,30 +5,17 @@
 #![allow(clippy::print_stdout, reason = "the figures are the product")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use benches::control::full::{self, CAPACITY, HOUR, LEASES, MTU, TENANTS};
 use benches::rounds::quantile;
-use dataplane_api::{
-    Direction, Generation, LinkSpec, NodeSpec, SchemeSpec, Session, TenantId, VifName,
-};
-use domain::leases::Binding;
-use domain::tree::{Place, Port, Quota, Tenant, Vif, VifNumber, Vswitch, diff};
-use domain::{
-    Ask, Burst, Calendar, LeaseId, Leases, PortSide, PortTerms, Refusal, Slot, Time, Tree,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use dataplane_api::{Direction, Generation};
+use domain::tree::{Place, diff};
+use domain::{Ask, Burst, Calendar, LeaseId, PortSide, PortTerms, Refusal, Slot, Time, Tree};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
-use wire::key::PublicKey;
 
-/// Leases of a full box.
-const LEASES: u32 = 65_536;
-const TENANTS: u32 = 4096;
-const VIFS_EACH: u32 = LEASES / TENANTS;
-/// 100 Gb/s.
-const CAPACITY: u64 = 12_500_000_000;
-const MTU: u16 = 1500;
 const SLICES: u64 = 4000;
-const HOUR: u64 = 3_600_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     calendar()?;
@@ -87,7 +74,7 @@ fn calendar() -> Result<(), Box<dyn Error>> {
 fn tree() -> Result<(), Box<dyn Error>> {
     let before = resident_kib()?;
     let start = on_processor()?;
-    let (tree, leases) = (full_tree(), full_leases()?);
+    let (tree, leases) = (full::tree(), full::leases()?);
     println!("{TENANTS} vswitches, {LEASES} vifs, each with a lease, made: {:.0} ms", ms(start)?);
     let kib = resident_kib()?.saturating_sub(before);
     println!("memory of tree, calendar and leases: {} MiB", kib / 1024);
@@ -117,71 +104,6 @@ fn tree() -> Result<(), Box<dyn Error>> {
     }
     println!("import: {:.0} ms", ms(start)?);
     Ok(())
-}
-
-fn full_tree() -> Tree {
-    let mut tree = Tree::default();
-    let lease = domain::tree::LeaseRules::default();
-    tree.ports.insert("west".into(), Port { capacity: CAPACITY, lease });
-    let keys = (0_u64..).map(|seed| {
-        let mut bytes = [3; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        PublicKey(bytes)
-    });
-    let mut keys = keys.filter(PublicKey::is_usable);
-    for (tenant, key) in (0..TENANTS).zip(&mut keys) {
-        let name = format!("t{tenant}");
-        tree.tenants.insert(name.clone(), Tenant { id: tenant, quota: Quota::default() });
-        let vif = |number: u32| {
-            let node = NodeSpec {
-                public_key: key.to_string(),
-                password: None,
-                login: None,
-                handshake: dataplane_api::Handshake::default(),
-                reads_all: false,
-            };
-            let [.., a, b, c] = (tenant * VIFS_EACH + number).to_be_bytes();
-            let link = LinkSpec::Ethernet {
-                port: "west".into(),
-                vlan: None,
-                local: None,
-                peer: dataplane_api::MacAddress([2, 0, 0, a, b, c]),
-                session: Session::Node(node),
-            };
-            let number = VifNumber(u16::try_from(number).unwrap_or(u16::MAX));
-            (number, Vif { link: Some(link), ..Vif::default() })
-        };
-        let vswitch = Vswitch {
-            tenant: name.clone(),
-            public_key: key.to_string(),
-            scheme: SchemeSpec::default(),
-            policy: None,
-            route_server: dataplane_api::RouteServerSpec::default(),
-            vifs: (2..2 + VIFS_EACH).map(vif).collect(),
-            logins: BTreeMap::new(),
-            listens: Vec::new(),
-        };
-        tree.vswitches.insert(name, vswitch);
-    }
-    tree
-}
-
-fn full_leases() -> Result<Leases, Box<dyn Error>> {
-    let side = PortSide { port: "west".into(), direction: Direction::Out };
-    let mut leases = Leases::default();
-    leases.set_terms(&side, PortTerms::usual(CAPACITY, MTU));
-    for id in 0..LEASES {
-        let (tenant, vif) = (id / VIFS_EACH, 2 + id % VIFS_EACH);
-        let slot = Slot { start: Time(u64::from(id)), end: Time(30 * 24 * HOUR + u64::from(id)) };
-        let burst = Burst::UpTo(4000);
-        let ask = Ask { side: side.clone(), slot, bytes_per_s: 150_000, burst };
-        leases.offer(Time(0), LeaseId(id), &ask, Time(1000))?;
-        leases.sell(Time(0), LeaseId(id), TenantId(tenant))?;
-        let end = VifName { vswitch: format!("t{tenant}"), vif: u16::try_from(vif)? };
-        let (vswitch, vifs) = (end.vswitch, BTreeSet::from([end.vif]));
-        leases.bind(Time(0), LeaseId(id), Binding { vswitch, vifs, ..Binding::default() })?;
-    }
-    Ok(leases)
 }
 
 /// Median time of a piece of work that can tell whether it was what it should be, ns.

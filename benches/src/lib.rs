@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod chain;
+pub mod control;
 pub mod crypto;
 pub mod engine;
 #[cfg(target_arch = "x86_64")]

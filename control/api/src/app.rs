@@ -28,7 +28,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 /// Longest body that is a configuration, bytes.
-const CONFIG_LEN_MAX: usize = 8 << 20;
+const CONFIG_LEN_MAX: usize = 32 << 20;
 /// Longest other body, bytes.
 const BODY_LEN_MAX: usize = 64 << 10;
 /// How long an answer may take to begin.

@@ -31,8 +31,17 @@ enum What {
     Flood,
     /// Many links with keys: how fast they come up, what they cost when idle, and how they fare in a flood of strangers
     Links(LinksArgs),
+    /// A commit, a full apply and reads at a box of 4 096 tenants and 65 536 leases, and the memory of control
+    Control(ControlArgs),
     /// Leases in virtual time under loads that want to break them, beside exact twins and other methods; and their cost
     Leases(LeasesArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ControlArgs {
+    /// Be the control that is measured
+    #[arg(long, hide = true, value_name = "CONFIG")]
+    serve: Option<std::path::PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -106,6 +115,17 @@ pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<()> {
                     benches::links::Handshakes::CryptoAuth
                 },
                 flood,
+            })?
+        }
+        What::Control(ControlArgs { serve: Some(config) }) => {
+            return control_daemon::run(&control_daemon::Config::read(&config)?);
+        }
+        What::Control(ControlArgs { serve: None }) => {
+            let program = std::env::current_exe()?;
+            benches::control::run(|config| {
+                let mut control = std::process::Command::new(&program);
+                control.args(["bench", "control", "--serve"]).arg(config);
+                control
             })?
         }
         What::Leases(LeasesArgs { quick, only, plots }) => {

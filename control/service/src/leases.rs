@@ -16,7 +16,7 @@ use domain::tree::Quote;
 use domain::{Ask, Booking, Lease, LeaseId, PortSide, Slot, State as LeaseState, Time};
 use ledger::{Action, Amount, Movement, UnitId};
 use serde::{Deserialize, Serialize};
-use store::EndedLease;
+use store::{EndedLease, Order, OrderState};
 
 /// Most steps of a calendar that are told at once.
 const STEPS_MAX: usize = 10_000;
@@ -152,6 +152,13 @@ impl Service {
             let before = std::sync::Arc::clone(&step.before);
             let (lease, _) = step.leases().lease(id).map_err(|_ended| none(id))?;
             if !sees(&before, caller, lease) {
+                return Err(none(id));
+            }
+            // What somebody ordered waits for his payment, and for nobody else's.
+            let is_open = |order: &Order| {
+                matches!(order.state, OrderState::Waiting | OrderState::Seen) && order.tenant != to
+            };
+            if step.tables.order_of(id)?.as_ref().is_some_and(is_open) {
                 return Err(none(id));
             }
             match unit {

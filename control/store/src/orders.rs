@@ -139,6 +139,17 @@ impl Tables<'_> {
         body.optional()?.map(|body| from_json("order", &body)).transpose()
     }
 
+    /// The last order of a lease.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn order_of(self, lease: LeaseId) -> Result<Option<Order>, StoreError> {
+        let sql = "SELECT body FROM lease_order WHERE lease = ?1 ORDER BY id DESC LIMIT 1";
+        let mut found = self.0.prepare_cached(sql)?;
+        let body = found.query_row([lease.0], |row| row.get::<_, String>(0)).optional()?;
+        body.map(|body| from_json("order", &body)).transpose()
+    }
+
     /// Orders before a number, newest first, at most `limit`; of one tenant, or all.
     ///
     /// # Errors

@@ -347,9 +347,10 @@ impl Follower {
     }
 
     fn hear(&mut self, id: NodeId, said: Said) {
-        let invoice = match &said {
-            Said::Invoice { hash, state, .. } => Some((*hash, *state)),
-            _ => None,
+        let invoice = if let Said::Invoice { hash, state, .. } = &said {
+            Some((*hash, *state))
+        } else {
+            None
         };
         self.go(Input::Said(id, said));
         if let Some((hash, state)) = invoice.filter(|_| self.undelivered.is_empty()) {

@@ -44,13 +44,12 @@ impl Asked {
         let Some(price) = units.filter(|units| *units > Units::ZERO) else {
             return Err(ChainError::Refused(format!("{price} smallest units cannot be paid")));
         };
-        let wallet = |node: &Attached| match &node.client {
-            Client::Wallet(wallet) => Some(Arc::clone(wallet)),
-            _ => None,
+        let wallet = |node: &Attached| {
+            if let Client::Wallet(wallet) = &node.client { Some(Arc::clone(wallet)) } else { None }
         };
-        let bolt = |(name, node): (&String, &Attached)| match &node.client {
-            Client::Lightning(bolt) => Some((name.clone(), Arc::clone(bolt))),
-            _ => None,
+        let bolt = |(name, node): (&String, &Attached)| {
+            let Client::Lightning(bolt) = &node.client else { return None };
+            Some((name.clone(), Arc::clone(bolt)))
         };
         Ok(Self {
             by,

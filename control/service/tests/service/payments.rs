@@ -103,6 +103,17 @@ fn a_payment_brings_its_lease_alive_in_one_step() {
 }
 
 #[test]
+fn what_somebody_ordered_is_sold_to_nobody_else() {
+    let rig = Rig::new();
+    let order = order(&rig, 0, None);
+    let stolen = rig.service.sell(Time(5), &tenant("blue"), order.lease, "blue", Some("PKT"));
+    assert!(matches!(stolen, Err(ServiceError::NotFound { .. })), "{stolen:?}");
+    assert!(rig.service.sell(Time(5), &owner(), order.lease, "blue", None).is_err());
+    confirmed(&rig, 10, &to(&order, 1, 1000), 6);
+    assert_eq!(state(&rig, &order), OrderState::Paid);
+}
+
+#[test]
 fn an_offer_waits_for_a_payment_that_was_seen_and_for_no_other() {
     let rig = Rig::new();
     let (paid, unpaid) = (order(&rig, 0, None), order(&rig, 0, None));

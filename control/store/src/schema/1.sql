@@ -91,6 +91,7 @@ CREATE TABLE lease_order (
     body   TEXT NOT NULL
 ) STRICT;
 CREATE INDEX lease_order_by_tenant ON lease_order (tenant, id);
+CREATE INDEX lease_order_by_lease ON lease_order (lease, id);
 
 -- Payments that chains told of, by their source there.
 CREATE TABLE payment (

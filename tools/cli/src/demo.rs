@@ -8,6 +8,7 @@
 mod config;
 mod drive;
 mod gather;
+mod market;
 mod network;
 mod plan;
 mod process;
@@ -43,7 +44,8 @@ const REDRAW: &str = "\x1b[H\x1b[J";
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// Stop after this many seconds; without it, Ctrl-C ends the demo
+    /// Stop after this many seconds; without it, Ctrl-C ends the demo. Of the market: how long its three parts are watched
+    /// together
     #[arg(long)]
     seconds: Option<f64>,
     /// What to show
@@ -76,6 +78,9 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     let network = Network::build()?;
     let least = args.scene.rate_min();
     ensure!(args.rate >= least, "--rate {}: this scene needs at least {least}", args.rate);
+    if args.scene == Scene::Market {
+        return market::run(args, out, (&network, directory.path(), rights), signals);
+    }
     let spec = plan::spec(args.scene, args.rate);
     let scenario = plan::scenario(args.scene, &spec)?;
     let files = config::write(directory.path(), spec, rights)?;

@@ -63,3 +63,18 @@ fn a_lease_holds_while_another_tenant_floods_the_port() {
     let lease = &report["leases"][0];
     assert!(of(lease, "guaranteed") > of(lease, "priority"), "{report}");
 }
+
+/// The scene itself fails where the lease guarantees nothing, is left over, or the books are not in order.
+#[test]
+fn a_lease_is_paid_for_comes_alive_and_goes_with_its_payment() {
+    let test = "a_lease_is_paid_for_comes_alive_and_goes_with_its_payment";
+    let Some(shown) = demo(test, &["--scene", "market"]) else { return };
+    assert_eq!(shown["order"]["state"], "reverted", "{shown}");
+    assert_eq!(shown["payment"]["state"], "reverted", "{shown}");
+    let [without, with, after] = shown["parts"].as_array().unwrap().as_slice() else {
+        panic!("{shown}")
+    };
+    let of = |part: &Value, key: &str| part[key].as_u64().unwrap();
+    assert_eq!((of(without, "guaranteed"), of(after, "guaranteed")), (0, 0), "{shown}");
+    assert!(of(with, "guaranteed") * 2 > of(with, "sent") / 2, "{shown}");
+}

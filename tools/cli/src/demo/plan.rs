@@ -17,7 +17,7 @@ use dataplane_api::{
 use traffic::through::{Via, stream};
 use traffic::{Link, Scenario, Sizes, Stream};
 
-mod leases;
+pub(super) mod leases;
 
 /// What the demo shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -27,12 +27,14 @@ pub(crate) enum Scene {
     Policies,
     /// A tenant with a lease keeps its rate while another floods the port that both use
     Leases,
+    /// A tenant pays for a lease on a simulated chain, has it, and loses it when the chain takes the payment back
+    Market,
 }
 
 /// Public keys whose addresses lie in fc00::/8. They are hashes of "switchyard demo red 279" and "… blue 25", so
 /// nobody holds the private halves; plain links need none.
-const RED_KEY: &str = "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k";
-const BLUE_KEY: &str = "jfkgsxfbfv4u8351l47j6dtxc42gp66n1zm65nmnlcf2qklvk8t0.k";
+pub(super) const RED_KEY: &str = "u1dq204svw7ugrn6svg2w6jst2ulbn9w0n5381cj63382zwgxv90.k";
+pub(super) const BLUE_KEY: &str = "jfkgsxfbfv4u8351l47j6dtxc42gp66n1zm65nmnlcf2qklvk8t0.k";
 
 /// Longest switch packet towards blue's peer, bytes.
 const PEER_MTU: u16 = 700;
@@ -77,7 +79,7 @@ impl Scene {
     pub(super) const fn rate_min(self) -> u64 {
         match self {
             Self::Policies => 1,
-            Self::Leases => leases::RATE_MIN,
+            Self::Leases | Self::Market => leases::RATE_MIN,
         }
     }
 }
@@ -87,6 +89,7 @@ pub(super) fn spec(scene: Scene, rate: u64) -> Spec {
     match scene {
         Scene::Policies => policies(),
         Scene::Leases => leases::spec(rate),
+        Scene::Market => Spec { leases: Vec::new(), ..leases::spec(rate) },
     }
 }
 
@@ -164,7 +167,7 @@ fn cable_end(number: u16) -> VifSpec {
 pub(super) fn scenario(scene: Scene, spec: &Spec) -> Result<Scenario> {
     match scene {
         Scene::Policies => refusals(spec),
-        Scene::Leases => leases::scenario(spec),
+        Scene::Leases | Scene::Market => leases::scenario(spec),
     }
 }
 

@@ -19,9 +19,14 @@ pub(in crate::demo) const RATE_MIN: u64 = 2_000;
 /// The id of red's lease.
 const LEASE: u32 = 1;
 
+/// What the port is sold as, bytes of wire a second: half of what is sent.
+pub(in crate::demo) const fn capacity(rate: u64) -> u64 {
+    rate * WIRE_LEN / 2
+}
+
 /// The port takes half of what is sent; red's lease is 60 % of that, and it sends five sixths of its lease.
 pub(super) fn spec(rate: u64) -> Spec {
-    let capacity = rate * WIRE_LEN / 2;
+    let capacity = capacity(rate);
     let lease = LeaseSpec {
         id: LEASE,
         vifs: vec![VifName { vswitch: RED.name.into(), vif: 3 }],

@@ -197,10 +197,8 @@ impl Cell {
     pub(super) fn plan(&self) -> Vec<Lease> {
         let small = |lease: u32| 1_u64 << (lease % 5);
         let rest: u64 = (FAST..self.leases).map(small).sum();
-        let size = |lease: u32| match self.load {
-            Load::Fast if lease < FAST => rest / u64::from(FAST),
-            _ => small(lease),
-        };
+        let is_fast = |lease: u32| matches!(self.load, Load::Fast) && lease < FAST;
+        let size = |lease: u32| if is_fast(lease) { rest / u64::from(FAST) } else { small(lease) };
         let all: u64 = (0..self.leases).map(size).sum();
         let rate = |lease| (self.rate() * u64::from(self.sold) / 100) * size(lease) / all;
         let wanted = |lease| (6.0 * f64::from(LONGEST)).max(rate(lease) as f64 * 0.005);

@@ -125,7 +125,10 @@ impl Method for Own {
         let schedule = &mut self.schedules[worker];
         let lease = packet.source as usize;
         let Some(meter) = self.meters.get_mut(lease) else {
-            return schedule.push_free(packet).map(|()| Class::Free).map_err(|_| Class::Free);
+            return schedule
+                .push_free(packet)
+                .map(|()| Class::Free)
+                .map_err(|_refused| Class::Free);
         };
         let exact = &mut self.exact[lease];
         let due = exact.finish(now, packet.len) + self.grace[worker];

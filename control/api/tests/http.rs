@@ -267,7 +267,7 @@ async fn whatever_is_wrong_is_a_problem() {
         (Ask::post(lease, json!({ "unit": 5 })), 422),
         (Ask::post(lease, json!({ "text": "x".repeat(70_000) })), 413),
         (Ask::new("PUT", CANDIDATE).json(&json!({})), 415),
-        (Ask::new("PUT", CANDIDATE).toml(&"#".repeat(9 << 20)), 413),
+        (Ask::new("PUT", CANDIDATE).toml(&"#".repeat(33 << 20)), 413),
         (Ask::new("PUT", CANDIDATE).toml("schema = 99"), 422),
         (Ask::get("/api/v1/config?place=a..b"), 422),
         (Ask::get("/api/v1/config?place=vswitch.none"), 404),

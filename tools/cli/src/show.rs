@@ -81,10 +81,8 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<()> {
             .context("the spec of the running process cannot be written as TOML")?;
         return Ok(write!(out, "{text}")?);
     }
-    let leases_before = match args.what {
-        What::Leases(_) if args.interval.is_some() => process.leases()?,
-        _ => Vec::new(),
-    };
+    let compares_leases = matches!(args.what, What::Leases(_)) && args.interval.is_some();
+    let leases_before = if compares_leases { process.leases()? } else { Vec::new() };
     let earlier = args.interval.map(|seconds| wait_out(&mut process, seconds)).transpose()?;
     let now = process.snapshot()?;
     let view = View::new(&now, earlier.as_ref());

@@ -274,7 +274,7 @@ impl Twin {
             None => role == Role::Customer || to.role == Role::Customer,
         };
         let on_behalf = claim.is_some_and(|(is_customer, _)| is_customer);
-        if !allows(role) && !(on_behalf && allows(Role::Customer)) {
+        if !(allows(role) || on_behalf && allows(Role::Customer)) {
             return Expected::Dropped(DropReason::Policy);
         }
         if out.len() > mtu(to) {

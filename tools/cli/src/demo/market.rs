@@ -147,7 +147,6 @@ fn chain(network: &Network) -> Result<(Runtime, SimNode)> {
     Ok((runtime, node))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a lease begins by the clock on the wall")]
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -179,12 +179,4 @@ impl Tables<'_> {
         }
         Ok(())
     }
-
-    /// Time of the books, Unix milliseconds.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn books_at(self) -> Result<u64, StoreError> {
-        Ok(self.head()?.at)
-    }
 }

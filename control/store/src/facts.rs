@@ -1,6 +1,6 @@
 //! Single values; answers to requests that may be sent again; records of chain followers.
 
-use crate::tables::{StoreError, Tables, from_json, natural, number, to_json};
+use crate::tables::{StoreError, Tables, from_json, number, to_json};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -136,13 +136,5 @@ impl Tables<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A count of rows, for tests and support.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn replies(self) -> Result<u64, StoreError> {
-        Ok(natural(self.0.query_row("SELECT count(*) FROM reply", [], |row| row.get(0))?))
     }
 }

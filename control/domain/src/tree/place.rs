@@ -31,12 +31,6 @@ impl Place {
         Self(names)
     }
 
-    /// Whether it is another place or below that.
-    #[must_use]
-    pub fn is_within(&self, other: &Self) -> bool {
-        self.0.starts_with(&other.0)
-    }
-
     /// The names.
     #[must_use]
     pub fn names(&self) -> &[String] {
